@@ -1,0 +1,5 @@
+//! Carteiro dispatches WhatsApp campaigns for large creditors through Meta's Cloud API: as fast as the limits allow,
+//! nobody twice, nothing lost.
+
+pub mod clock;
+pub mod limits;
