@@ -2,4 +2,5 @@
 //! nobody twice, nothing lost.
 
 pub mod clock;
+pub mod domain;
 pub mod limits;

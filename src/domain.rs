@@ -1,0 +1,11 @@
+//! Plain data of the field and its rules: ids, persons, templates, campaigns, records.
+//!
+//! Nothing here does IO, reads a clock or derives a wire format. Everything is constructed or refused at the
+//! edge and trusted from there on.
+
+pub mod area;
+pub mod campaign;
+pub mod ids;
+pub mod person;
+pub mod record;
+pub mod template;
