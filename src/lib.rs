@@ -2,5 +2,7 @@
 //! nobody twice, nothing lost.
 
 pub mod clock;
+pub mod config;
 pub mod domain;
 pub mod limits;
+pub mod tls;

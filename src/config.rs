@@ -1,0 +1,167 @@
+//! Configuration, resolved and validated: what the rest of the program sees.
+//!
+//! `config/raw.rs` collects raw values from file, environment and command line and refuses unknown keys;
+//! `config/resolve.rs` turns them into these types. Every duration here is already divided by `time_scale`,
+//! except those marked "Not scaled". Nothing here is read again by itself.
+
+mod error;
+mod load;
+mod raw;
+mod resolve;
+mod secret;
+mod value;
+
+pub use error::ConfigError;
+pub use load::{LoadOptions, Loaded, find_file};
+pub use raw::{KEYS, Origin, TABLES};
+pub use resolve::OriginLine;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::domain::ids::NumberId;
+
+/// A secret read from the environment or a file. Never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub Arc<str>);
+
+/// The whole configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Folder of the private Redis, of locks and (later) of the journal.
+    pub data_dir: PathBuf,
+    /// `[redis]`
+    pub redis: RedisConfig,
+    /// `[cloud]`
+    pub cloud: CloudConfig,
+    /// `[[account]]`
+    pub accounts: Vec<AccountConfig>,
+    /// `[[number]]`
+    pub numbers: Vec<NumberConfig>,
+    /// `[pace]`
+    pub pace: PaceConfig,
+    /// `[sender]`
+    pub sender: SenderConfig,
+    /// `[breaker]`
+    pub breaker: BreakerConfig,
+    /// `[http]`
+    pub http: HttpConfig,
+    /// Every wait is divided by this; more than 1 only with a loopback `cloud.url`.
+    pub time_scale: u32,
+}
+
+/// `[redis]`
+#[derive(Clone, Debug)]
+pub struct RedisConfig {
+    /// `redis://`, `rediss://` or `redis+unix://` (also `unix://`); None: a private child in `data_dir`.
+    pub url: Option<Secret>,
+    /// Extra certificate authority (PEM) for `rediss://`.
+    pub ca_file: Option<PathBuf>,
+    /// Accept an `appendfsync` other than `always`, or no AOF at all. Default false.
+    pub allow_weak_durability: bool,
+    /// Default 5s. Not scaled: Redis runs in real time.
+    pub connect_timeout: Duration,
+    /// How long a command may take before its reply counts as lost. Default 10s. Not scaled.
+    pub response_timeout: Duration,
+}
+
+/// `[cloud]`
+#[derive(Clone, Debug)]
+pub struct CloudConfig {
+    /// Base URL without a trailing slash. Default `https://graph.facebook.com`.
+    pub url: String,
+    /// Graph API version. Default `v26.0`.
+    pub version: String,
+    /// Default 5s.
+    pub connect_timeout: Duration,
+    /// From the first byte of the request to the end of the reply. Default 30s.
+    pub timeout: Duration,
+    /// An idle connection is dropped after this, before the other side would. Default 10s.
+    pub idle_timeout: Duration,
+    /// Extra certificate authority (PEM).
+    pub ca_file: Option<PathBuf>,
+    /// Connections at most per shard, which bounds the requests in flight. Default 4096.
+    pub max_connections: usize,
+}
+
+/// `[[account]]`
+#[derive(Clone, Debug)]
+pub struct AccountConfig {
+    /// WhatsApp Business Account id.
+    pub id: String,
+    /// Access token.
+    pub token: Secret,
+}
+
+/// `[[number]]`
+#[derive(Clone, Debug)]
+pub struct NumberConfig {
+    /// Meta's `phone_number_id`.
+    pub id: NumberId,
+    /// Id of its account.
+    pub account: String,
+    /// Messages per second at most; None: unlimited (benchmarks, loopback only). Default 80/s.
+    pub rate_per_s: Option<f64>,
+}
+
+/// `[pace]`
+#[derive(Clone, Debug)]
+pub struct PaceConfig {
+    /// Lateness of our own timers that may be caught up. Default 5ms. Not scaled.
+    pub tolerance: Duration,
+    /// How much arrivals at Meta may jitter. Default 10ms. Not scaled.
+    pub arrival_slack: Duration,
+    /// How much of a number's pace is claimed ahead. Default 50ms. Not scaled.
+    pub claim_ahead: Duration,
+    /// Requests in flight at most per number. Default 1024.
+    pub max_in_flight: usize,
+}
+
+/// `[sender]`
+#[derive(Clone, Debug)]
+pub struct SenderConfig {
+    /// Shard threads. Default: half the cores, at least 1.
+    pub shards: usize,
+    /// How long SIGTERM waits for requests in flight. Default 25s.
+    pub drain_timeout: Duration,
+    /// A settle waits this long for company. Default 100ms: a settle of many costs Redis little more than one. Not scaled.
+    pub settle_delay: Duration,
+    /// Decoded chunks kept per shard at most. Default 512.
+    pub max_chunks: usize,
+    /// Messages per shard whose outcome Redis has not yet acknowledged, at most; above it nothing is claimed. Default
+    /// 65536.
+    pub max_unsettled: usize,
+}
+
+/// `[breaker]`
+#[derive(Clone, Debug)]
+pub struct BreakerConfig {
+    /// Consecutive failures that are not the message's own which close a number. Default 3.
+    pub failures: u32,
+    /// First wait before a probe. Default 1s.
+    pub base: Duration,
+    /// Longest wait between probes. Default 60s.
+    pub max: Duration,
+}
+
+/// `[http]`
+#[derive(Clone, Debug)]
+pub struct HttpConfig {
+    /// Address of `/metrics`, `/livez`, `/readyz`. Default `127.0.0.1:9464`; port 0 picks a free one.
+    pub listen: std::net::SocketAddr,
+}
+
+impl CloudConfig {
+    /// True when `url` leads to this machine: only then may anything be sent at any hour, at any pace and with
+    /// a scaled clock.
+    pub fn is_loopback(&self) -> bool {
+        value::is_loopback_url(&self.url)
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}

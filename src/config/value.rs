@@ -1,0 +1,177 @@
+//! Values of the configuration from their text: durations, rates, addresses. Pure; each error says what is
+//! allowed.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// Fastest pace a number may have: Meta's highest throughput (whatsapp: up to 1,000 messages a second).
+const RATE_MAX_PER_S: f64 = 1_000.0;
+
+/// Slowest pace that makes sense: one message in a hundred seconds.
+const RATE_MIN_PER_S: f64 = 0.01;
+
+/// `5s`, `20ms`, `1h 30m`.
+pub(super) fn duration(text: &str, min: Duration, max: Duration) -> Result<Duration, String> {
+    let parsed = text
+        .parse::<jiff::SignedDuration>()
+        .ok()
+        .and_then(|parsed| Duration::try_from(parsed).ok())
+        .ok_or_else(|| format!("{text:?} is not a duration: write a number with a unit, such as \"5s\""))?;
+    if parsed < min || parsed > max {
+        return Err(format!("{text:?} is out of bounds: {min:?} to {max:?}"));
+    }
+    Ok(parsed)
+}
+
+/// `80/s`; None is `unlimited`.
+pub(super) fn rate(text: &str) -> Result<Option<f64>, String> {
+    if text == "unlimited" {
+        return Ok(None);
+    }
+    let per_s = text
+        .strip_suffix("/s")
+        .and_then(|number| number.trim().parse::<f64>().ok())
+        .ok_or_else(|| format!("{text:?} is not a rate: write messages a second, such as \"80/s\""))?;
+    if !(RATE_MIN_PER_S..=RATE_MAX_PER_S).contains(&per_s) {
+        return Err(format!("{text:?} is out of bounds: {RATE_MIN_PER_S}/s to {RATE_MAX_PER_S}/s"));
+    }
+    Ok(Some(per_s))
+}
+
+/// The base URL of the Cloud API, without a trailing slash. Plain http only to this machine: the token would
+/// travel in clear.
+pub(super) fn cloud_url(text: &str) -> Result<String, String> {
+    let shape =
+        || "must be a URL such as \"https://graph.facebook.com\", without user, query or fragment".to_owned();
+    let trimmed = text.trim_end_matches('/');
+    let uri: hyper::Uri = trimmed.parse().map_err(|_| shape())?;
+    let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+        return Err(shape());
+    };
+    if authority.as_str().contains('@') || uri.query().is_some() || trimmed.contains('#') {
+        return Err(shape());
+    }
+    match scheme {
+        "https" => Ok(trimmed.to_owned()),
+        "http" if is_loopback_url(trimmed) => Ok(trimmed.to_owned()),
+        "http" => {
+            Err("plain http would show the token to the network: use https (http only to this machine)"
+                .to_owned())
+        }
+        _ => Err(shape()),
+    }
+}
+
+/// True when the URL's host is this machine.
+pub(super) fn is_loopback_url(text: &str) -> bool {
+    let Ok(uri) = text.parse::<hyper::Uri>() else {
+        return false;
+    };
+    uri.host().is_some_and(|host| {
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        bare.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    })
+}
+
+/// `v26.0`.
+pub(super) fn version(text: &str) -> Result<String, String> {
+    let digits = |part: &str| !part.is_empty() && part.len() <= 3 && part.bytes().all(|b| b.is_ascii_digit());
+    let known = text.strip_prefix('v').and_then(|rest| rest.split_once('.'));
+    match known {
+        Some((major, minor)) if digits(major) && digits(minor) => Ok(text.to_owned()),
+        _ => Err(format!("{text:?} is not a version of the Graph API: write \"v26.0\"")),
+    }
+}
+
+/// An id of Meta: digits.
+pub(super) fn phone_number_id(text: &str) -> Result<(), String> {
+    if (1..=32).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit()) {
+        return Ok(());
+    }
+    Err("must be the phone_number_id of the Cloud API, 1 to 32 digits (not the phone)".to_owned())
+}
+
+/// An id of an account.
+pub(super) fn account_id(text: &str) -> Result<(), String> {
+    let fine = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    if (1..=64).contains(&text.len()) && text.bytes().all(fine) {
+        return Ok(());
+    }
+    Err("must be the id of the WhatsApp Business Account: 1 to 64 letters, digits, - or _".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations() {
+        let parse = |text| duration(text, Duration::from_millis(1), Duration::from_secs(3_600));
+        for (text, ms) in [("5s", 5_000), ("20ms", 20), ("1m30s", 90_000), ("1h", 3_600_000), ("0.5s", 500)] {
+            assert_eq!(parse(text), Ok(Duration::from_millis(ms)), "{text}");
+        }
+        for text in ["5", "", "s", "-5s", "0s", "2h", "5 parsecs", "99999999999999999999h"] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn rates() {
+        for (text, expect) in
+            [("80/s", Some(80.0)), ("0.5/s", Some(0.5)), ("1000/s", Some(1_000.0)), ("unlimited", None)]
+        {
+            assert_eq!(rate(text), Ok(expect), "{text}");
+        }
+        for text in ["80", "0/s", "-1/s", "NaN/s", "inf/s", "1001/s", "80/min", "", "Unlimited"] {
+            assert!(rate(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn urls_of_the_cloud() {
+        for (text, expect) in [
+            ("https://graph.facebook.com/", Some("https://graph.facebook.com")),
+            ("http://127.0.0.1:8080", Some("http://127.0.0.1:8080")),
+            ("http://[::1]:8080", Some("http://[::1]:8080")),
+            ("https://proxy.example/meta", Some("https://proxy.example/meta")),
+            ("http://graph.facebook.com", None),
+            ("http://127.0.0.1@example.com", None),
+            ("http://127.0.0.1.example.com", None),
+            ("https://user@graph.facebook.com", None),
+            ("https://graph.facebook.com?x=1", None),
+            ("graph.facebook.com", None),
+            ("ftp://127.0.0.1", None),
+            ("", None),
+        ] {
+            assert_eq!(cloud_url(text).ok().as_deref(), expect, "{text}");
+        }
+    }
+
+    #[test]
+    fn loopback() {
+        for (text, expect) in [
+            ("http://localhost:1", true),
+            ("https://127.8.9.1/x", true),
+            ("http://[::1]", true),
+            ("http://localhost.example.com", false),
+            ("http://0.0.0.0", false),
+            ("http://10.0.0.1", false),
+            ("nonsense", false),
+        ] {
+            assert_eq!(is_loopback_url(text), expect, "{text}");
+        }
+    }
+
+    #[test]
+    fn ids_and_versions() {
+        assert!(
+            version("v26.0").is_ok()
+                && version("26.0").is_err()
+                && version("v26").is_err()
+                && version("v.").is_err()
+        );
+        assert!(phone_number_id("106540352242922").is_ok());
+        assert!(phone_number_id("+5511987654321").is_err() && phone_number_id("").is_err());
+        assert!(account_id("demo-1").is_ok() && account_id("a b").is_err() && account_id("").is_err());
+    }
+}
