@@ -1,0 +1,125 @@
+//! The closed set of what a shard hears and what it orders. The contract between the two is in the module above.
+
+use super::setup::{CampaignSetup, LaneSetup, NumberSetup};
+use crate::clock::{Mono, WallMs};
+use crate::domain::ids::{CampaignSeq, LaneId, NumberId};
+use crate::domain::record::Settlement;
+use crate::policy::classify::Verdict;
+
+/// A claimed message as the driver gives it to the machine. `P` is what the driver needs to write it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message<P> {
+    /// Position in the lane.
+    pub index: u32,
+    /// Generation of this claim.
+    pub generation: u8,
+    /// Attempts so far.
+    pub attempt: u8,
+    /// When it was loaded.
+    pub loaded_at: WallMs,
+    /// The driver's.
+    pub payload: P,
+}
+
+/// What a lane looked like when it was adopted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LaneView {
+    /// Messages in the lane.
+    pub count: u32,
+    /// First message never claimed.
+    pub next: u32,
+    /// When the next retry is due.
+    pub next_due: Option<WallMs>,
+}
+
+/// Names a request in flight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FlightId(pub u32);
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub enum Input<P> {
+    /// A deadline came.
+    Time,
+    /// A number is new or changed.
+    Number(NumberSetup),
+    /// A campaign is new or changed.
+    Campaign(CampaignSetup),
+    /// A campaign is over: nothing of it is kept.
+    Forget(CampaignSeq),
+    /// A lane is new here, or may have grown.
+    Lane(LaneSetup),
+    /// The lane is to move elsewhere.
+    DropLane(LaneId),
+    /// Answer to `Adopt`; None: it belongs to somebody else.
+    Adopted(LaneId, Option<LaneView>),
+    /// Answer to `Claim`; None: it belongs to somebody else.
+    Claimed(LaneId, Option<(Vec<Message<P>>, LaneView)>),
+    /// Answer to `Release`: how the lane stands now.
+    Released(LaneId, Option<LaneView>),
+    /// Answer to `Settle`.
+    Settled(LaneId, usize),
+    /// Answer to `Send`: what the reply means, and whether the connection can be used again.
+    Replied(FlightId, Verdict, bool),
+    /// A connection is ready.
+    Connected,
+    /// A connection could not be made.
+    ConnectFailed,
+    /// An idle connection was closed.
+    Closed,
+    /// Answer to `Probe`.
+    Probed(NumberId, bool),
+    /// Redis answers, or does not.
+    Redis(bool),
+    /// Wall-clock hours allow sending, or do not.
+    Hours(bool),
+    /// A limit wider than one number was refused elsewhere.
+    Throttled(Throttled),
+    /// Everything before this has been acted on.
+    Barrier(u64),
+    /// Claim no more, give back what has not begun, finish what has.
+    Drain,
+}
+
+/// A limit wider than one number, refused until then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Throttled {
+    /// The account; None: everything.
+    pub account: Option<String>,
+    /// Until when.
+    pub until: Mono,
+}
+
+/// What the driver is to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the sentence of a variant names its fields")]
+pub enum Output<P> {
+    /// Make a lane ours. With `sweep`, what is sending there belongs to a lost owner.
+    Adopt { lane: LaneId, sweep: bool },
+    /// Claim messages: request number, untouched ones, due ones.
+    Claim { lane: LaneId, request: u64, fresh: usize, due: usize },
+    /// Give messages back: request number, index and generation of each.
+    Release { lane: LaneId, request: u64, messages: Vec<(u32, u8)> },
+    /// Record what became of messages.
+    Settle { lane: LaneId, settlements: Vec<Settlement> },
+    /// Write one request on a ready connection.
+    Send { flight: FlightId, number: NumberId, lane: LaneId, message: Message<P> },
+    /// Open this many connections.
+    Connect(usize),
+    /// Connect anew and ask for the number's own fields.
+    Probe(NumberId),
+    /// Tell everybody: this scope must stop until a person looks. The number, if that is the scope.
+    Halt { verdict: Verdict, number: NumberId, account: String, template: String },
+    /// Tell the other shards.
+    Throttle(Throttled),
+    /// A number has nothing to claim.
+    Dry(NumberId),
+    /// A dropped lane is at rest: it may move.
+    Dropped(LaneId),
+    /// Everything before this barrier has been acted on.
+    Reached(u64),
+    /// After `Drain`: nothing is claimed, in flight or unsettled.
+    Drained,
+    /// Nothing to do until then, or until the next input.
+    Sleep(Option<Mono>),
+}

@@ -1,0 +1,124 @@
+//! What a shard is told of its world, and how it shows itself: bounds, numbers, campaigns, lanes.
+
+use std::time::Duration;
+
+use crate::clock::{Mono, WallMs};
+use crate::config::BreakerConfig;
+use crate::domain::campaign::RetryPolicy;
+use crate::domain::ids::{CampaignSeq, LaneId, NumberId};
+use crate::policy::pace::Exactness;
+
+/// Both clocks, read together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Now {
+    /// Monotonic time.
+    pub mono: Mono,
+    /// Wall time.
+    pub wall: WallMs,
+}
+
+/// Bounds and manners of a shard.
+#[derive(Clone, Debug)]
+pub struct ShardConfig {
+    /// How exact the pace is.
+    pub exactness: Exactness,
+    /// How much of a number's pace is claimed ahead.
+    pub claim_ahead: Duration,
+    /// Requests in flight at most per number.
+    pub max_in_flight: usize,
+    /// Connections at most.
+    pub max_connections: usize,
+    /// Messages sent whose settle Redis has not answered, at most; above it nothing is claimed.
+    pub max_unsettled: usize,
+    /// A settle waits this long for company.
+    pub settle_delay: Duration,
+    /// When trouble that is not the messages' own closes a number.
+    pub breaker: BreakerConfig,
+    /// How long a number rests after a throttle that does not say.
+    pub throttle_base: Duration,
+    /// How long it rests at most.
+    pub throttle_max: Duration,
+    /// First and longest wait of a pair that Meta refused.
+    pub pair_wait: (Duration, Duration),
+}
+
+/// A number of this shard.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NumberSetup {
+    /// Its id.
+    pub id: NumberId,
+    /// Its account.
+    pub account: String,
+    /// Messages per second at most.
+    pub rate_per_s: Option<f64>,
+    /// Why it may not act, if so.
+    pub stopped: Option<Blocked>,
+}
+
+/// A campaign as far as sending it goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CampaignSetup {
+    /// Its sequence number.
+    pub seq: CampaignSeq,
+    /// Rank of its priority, 0 first.
+    pub rank: u8,
+    /// Whether it is running.
+    pub running: bool,
+    /// `account/name` of its template.
+    pub template: String,
+    /// Whether its template is halted or paused.
+    pub template_stopped: bool,
+    /// A message older than this is expired.
+    pub validity: Duration,
+    /// Its retries.
+    pub retry: RetryPolicy,
+}
+
+/// A lane with something to send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LaneSetup {
+    /// The lane.
+    pub id: LaneId,
+    /// The number that sends it.
+    pub number: NumberId,
+}
+
+/// Why a number may not act: the words of `status`, `why` and metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Blocked {
+    /// An operator paused it.
+    Paused,
+    /// A verdict halted it.
+    Halted,
+    /// Meta refused for a limit.
+    Throttle,
+    /// Trouble that is not the messages' own: closed until a probe answers.
+    Breaker,
+    /// Redis does not answer.
+    Redis,
+    /// The process is stopping.
+    Draining,
+    /// Until wall-clock hours allow it.
+    Hours,
+    /// All its slots are in flight.
+    Slots,
+    /// No connection is ready.
+    Connection,
+}
+
+/// What one number is doing, for `status` and metrics.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NumberView {
+    /// Its id.
+    pub id: NumberId,
+    /// Its limit.
+    pub rate_per_s: Option<f64>,
+    /// Requests in flight.
+    pub in_flight: usize,
+    /// Messages claimed and not begun.
+    pub claimed: usize,
+    /// Requests begun so far.
+    pub begun: u64,
+    /// Why it may not act, and until when as far as is known.
+    pub blocked: Option<(Blocked, Option<Mono>)>,
+}
