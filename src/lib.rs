@@ -6,4 +6,5 @@ pub mod config;
 pub mod domain;
 pub mod limits;
 pub mod policy;
+pub mod redis_server;
 pub mod tls;

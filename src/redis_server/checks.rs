@@ -1,0 +1,162 @@
+//! What a Redis must be like before anything is sent on its word: a version, settings that keep every
+//! acknowledged write, and a role that takes writes. The same checks for a private Redis and for one by URL.
+
+use redis::aio::ConnectionLike;
+
+use super::error::RedisServerError;
+
+/// What was found out about a Redis that passed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerFacts {
+    /// `7.0.15`
+    pub version: String,
+    /// Changes with every start of the server.
+    pub run_id: String,
+    /// Changes with every failover.
+    pub master_replid: String,
+    /// Process id on its machine.
+    pub process_id: u32,
+    /// True if every acknowledged write is on disk.
+    pub durable: bool,
+}
+
+/// Checks a Redis; `allow_weak_durability` accepts one that may lose its last writes.
+///
+/// # Errors
+/// Names the setting, its value and what to do.
+pub async fn start_checks(
+    connection: &mut impl ConnectionLike,
+    allow_weak_durability: bool,
+) -> Result<ServerFacts, RedisServerError> {
+    let text: String = redis::cmd("INFO")
+        .arg("everything")
+        .query_async(connection)
+        .await
+        .map_err(|source| RedisServerError::Command { command: "INFO", source })?;
+    let info = Info(&text);
+    check_info(&info)?;
+    let aof = info.get("aof_enabled") == "1";
+    let durable = aof && (appendfsync(connection, allow_weak_durability).await? == "always");
+    if !allow_weak_durability && !aof {
+        let remedy = "set appendonly yes and appendfsync always, or redis.allow_weak_durability = true";
+        return Err(refused("appendonly", "no", remedy));
+    }
+    Ok(ServerFacts {
+        version: info.get("redis_version").to_owned(),
+        run_id: info.get("run_id").to_owned(),
+        master_replid: info.get("master_replid").to_owned(),
+        process_id: info.get("process_id").parse().unwrap_or_default(),
+        durable,
+    })
+}
+
+/// `appendfsync`; empty if it is hidden from us and weak durability is accepted.
+async fn appendfsync(
+    connection: &mut impl ConnectionLike,
+    allow_weak: bool,
+) -> Result<String, RedisServerError> {
+    let reply: Result<Vec<String>, _> =
+        redis::cmd("CONFIG").arg("GET").arg("appendfsync").query_async(connection).await;
+    match reply {
+        Ok(pair) => match pair.get(1).map(String::as_str) {
+            Some(policy) if policy == "always" || allow_weak => Ok(policy.to_owned()),
+            Some(policy) => {
+                let remedy = "set it to always, or redis.allow_weak_durability = true: \
+                              a crash could otherwise send messages twice";
+                Err(refused("appendfsync", policy, remedy))
+            }
+            None if allow_weak => Ok(String::new()),
+            None => Err(RedisServerError::ConfigHidden),
+        },
+        // The server answered, so what it refused is the command.
+        Err(error) if matches!(error.kind(), redis::ErrorKind::Server(_) | redis::ErrorKind::Extension) => {
+            if allow_weak {
+                Ok(String::new())
+            } else {
+                Err(RedisServerError::ConfigHidden)
+            }
+        }
+        Err(source) => Err(RedisServerError::Command { command: "CONFIG GET", source }),
+    }
+}
+
+/// Everything that INFO tells.
+fn check_info(info: &Info<'_>) -> Result<(), RedisServerError> {
+    check_version(info.get("redis_version"))?;
+    if info.get("cluster_enabled") == "1" {
+        return Err(refused(
+            "cluster-enabled",
+            "yes",
+            "Redis Cluster is not supported yet: use a standalone Redis",
+        ));
+    }
+    if info.get("role") != "master" {
+        return Err(refused(
+            "role",
+            info.get("role"),
+            "a replica takes no writes: set redis.url to the master",
+        ));
+    }
+    let policy = info.get("maxmemory_policy");
+    if policy != "noeviction" {
+        let remedy = "set it to noeviction: any other policy throws messages away when memory is full";
+        return Err(refused("maxmemory-policy", policy, remedy));
+    }
+    Ok(())
+}
+
+/// Refuses a version below 7.0.
+pub(super) fn check_version(version: &str) -> Result<(), RedisServerError> {
+    let major = version.split('.').next().and_then(|major| major.parse::<u32>().ok());
+    if major.is_some_and(|major| major >= 7) {
+        return Ok(());
+    }
+    let found = if version.is_empty() { "of unknown version" } else { version };
+    Err(RedisServerError::TooOld { found: found.to_owned() })
+}
+
+fn refused(setting: &'static str, found: &str, remedy: &'static str) -> RedisServerError {
+    RedisServerError::Refused { setting, found: found.to_owned(), remedy }
+}
+
+/// The text of INFO, read by field.
+struct Info<'a>(&'a str);
+
+impl Info<'_> {
+    /// The value of a field, empty if it is not there.
+    fn get(&self, field: &str) -> &str {
+        self.0.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')).map_or("", str::trim)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "# Server\r\nredis_version:7.2.4\r\nrole:master\r\nmaxmemory_policy:noeviction\r\ncluster_enabled:0\r\n";
+
+    fn check(from: &str, to: &str, expect: &str) {
+        let text = GOOD.replace(from, to);
+        assert_eq!(check_info(&Info(&text)).unwrap_err().to_string().split(": ").next(), Some(expect));
+    }
+
+    #[test]
+    fn what_info_tells() {
+        check_info(&Info(GOOD)).unwrap();
+        check("7.2.4", "6.2.14", "Redis 6.2.14 is too old");
+        check("7.2.4", "", "Redis of unknown version is too old");
+        check("role:master", "role:slave", "Redis has role = slave");
+        check("noeviction", "allkeys-lru", "Redis has maxmemory-policy = allkeys-lru");
+        check("cluster_enabled:0", "cluster_enabled:1", "Redis has cluster-enabled = yes");
+    }
+
+    #[test]
+    fn versions() {
+        for version in ["7.0.0", "7.2.4", "8.0.1", "10.1"] {
+            assert!(check_version(version).is_ok(), "{version}");
+        }
+        for version in ["6.2.14", "", "x", "-7"] {
+            assert!(check_version(version).is_err(), "{version}");
+        }
+    }
+}
