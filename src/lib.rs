@@ -6,5 +6,6 @@ pub mod config;
 pub mod domain;
 pub mod limits;
 pub mod policy;
+pub mod queue;
 pub mod redis_server;
 pub mod tls;

@@ -1,0 +1,93 @@
+//! Names of all keys in Redis.
+//!
+//! | key | type | holds |
+//! |---|---|---|
+//! | `ct:{c.l}:meta` | hash | `n` messages, `next` first index never claimed, `tok` token, `req` last request, `ask` its fresh range, `tag` last load tag, `tagr` its answer, `num` number, `cls` class, `s<state>` and `r<state>.<reason>` counters |
+//! | `ct:{c.l}:log` | stream | entry `<first index + 1>-0` → chunk |
+//! | `ct:{c.l}:state` | string | four bytes per message |
+//! | `ct:{c.l}:retry` | zset | index → due wall ms |
+//! | `ct:{c.l}:asked` | string | indices of the last claim of due messages, for a repeated request |
+//! | `ct:{c.l}:seen:<b>` | set | keyed hashes of the dedup key |
+//! | `ct:campaigns` | hash | id → seq |
+//! | `ct:campaigns:seq` | string | last seq given |
+//! | `ct:campaign:<seq>` | hash | definition, state, lanes, totals of the loads |
+//! | `ct:agenda:<number>` | zset | lanes by priority |
+//! | `ct:{own}` | hash | token, node, heartbeat, acknowledged version |
+//! | `ct:halts` | hash | what is paused or halted, and why |
+//! | `ct:version` | string | raised by every change a node must hear of |
+//! | `ct:events` | channel | the new version |
+//! | `ct:installation` | string | random name of this installation and the key of its hashes |
+//! | `ct:layout` | string | version of this table |
+
+use crate::domain::ids::{CampaignSeq, LaneId, NumberId};
+
+/// Version of the table above; a newer one in Redis is refused.
+pub const LAYOUT: u32 = 1;
+/// Id → seq.
+pub const CAMPAIGNS: &str = "ct:campaigns";
+/// Last seq given.
+pub const CAMPAIGNS_SEQ: &str = "ct:campaigns:seq";
+/// Ownership.
+pub const OWN: &str = "ct:{own}";
+/// Paused and halted scopes.
+pub const HALTS: &str = "ct:halts";
+/// Raised by every change a node must hear of.
+pub const VERSION: &str = "ct:version";
+/// Where the new version is published.
+pub const EVENTS: &str = "ct:events";
+/// Name and hash key of the installation.
+pub const INSTALLATION: &str = "ct:installation";
+/// Version of the layout.
+pub const LAYOUT_KEY: &str = "ct:layout";
+
+/// The keys of one lane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LaneKeys {
+    /// Hash of counters.
+    pub meta: String,
+    /// Stream of chunks.
+    pub log: String,
+    /// Records.
+    pub state: String,
+    /// Due times.
+    pub retry: String,
+    /// Last claim of due messages.
+    pub asked: String,
+    prefix: String,
+}
+
+impl LaneKeys {
+    /// Names the keys of `lane`.
+    pub fn new(lane: LaneId) -> Self {
+        let prefix = format!("ct:{{{lane}}}:");
+        let key = |name: &str| format!("{prefix}{name}");
+        Self {
+            meta: key("meta"),
+            log: key("log"),
+            state: key("state"),
+            retry: key("retry"),
+            asked: key("asked"),
+            prefix,
+        }
+    }
+
+    /// One bucket of the dedup sets.
+    pub fn seen(&self, bucket: u32) -> String {
+        format!("{}seen:{bucket}", self.prefix)
+    }
+}
+
+/// The record of a campaign.
+pub fn campaign(seq: CampaignSeq) -> String {
+    format!("ct:campaign:{seq}")
+}
+
+/// The agenda of a number.
+pub fn agenda(number: &NumberId) -> String {
+    format!("ct:agenda:{number}")
+}
+
+/// What a node last said of itself.
+pub fn node_status(node: &str) -> String {
+    format!("ct:node:{node}:status")
+}

@@ -1,0 +1,42 @@
+//! The scripts, compiled in, and the one way to run them.
+//!
+//! A script that the server does not know (NOSCRIPT: it restarted or was flushed) is loaded and run again: it
+//! did not run the first time. No other answer is retried here, since a script whose reply was lost may have run.
+
+use std::sync::LazyLock;
+
+use redis::aio::MultiplexedConnection;
+use redis::{FromRedisValue, Script, ScriptInvocation};
+
+use super::QueueError;
+
+macro_rules! scripts {
+    ($($name:ident = $file:literal;)*) => {
+        $(pub(super) static $name: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!($file)));)*
+
+        /// Every script with its file, for tests and loading ahead.
+        pub fn all() -> Vec<(&'static str, &'static Script)> {
+            vec![$(($file, &*$name)),*]
+        }
+    };
+}
+
+scripts! {
+    APPEND = "append.lua";
+    CLAIM = "claim.lua";
+    RELEASE = "release.lua";
+    SETTLE = "settle.lua";
+    ADOPT = "adopt.lua";
+    OWN = "own.lua";
+    CAMPAIGN_SET = "campaign_set.lua";
+    ANNOUNCE = "announce.lua";
+    HALT = "halt.lua";
+}
+
+/// Runs a prepared script.
+pub(super) async fn run<T: FromRedisValue>(
+    connection: &mut MultiplexedConnection,
+    script: &ScriptInvocation<'_>,
+) -> Result<T, QueueError> {
+    Ok(script.invoke_async(connection).await?)
+}
