@@ -8,4 +8,5 @@ pub mod limits;
 pub mod policy;
 pub mod queue;
 pub mod redis_server;
+pub mod sim;
 pub mod tls;

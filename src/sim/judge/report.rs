@@ -1,0 +1,30 @@
+//! Makes the ledger's report from what the judge has counted.
+
+use super::{Judge, Number};
+use crate::sim::ledger::LedgerReport;
+
+impl Judge {
+    /// The ledger as it stands.
+    pub(crate) fn report(&self) -> LedgerReport {
+        let counts = &self.counts;
+        let by_number = |of: fn(&Number) -> u64| {
+            let entry = |number: &Number| (number.name.to_string(), of(number));
+            self.numbers.iter().map(entry).filter(|(_, count)| *count > 0).collect()
+        };
+        let most = |of: fn(&Number) -> u64| self.numbers.iter().map(of).max().unwrap_or(0);
+        let sending = self.numbers.iter().filter(|number| number.report.requests > 0);
+        LedgerReport {
+            schema: 1,
+            taken_unanswered: counts.taken - counts.accepted - counts.answering,
+            faults: self.faults.labels().zip(self.fault_hits.iter().copied()).collect(),
+            worst_second: by_number(|number| number.worst.worst()),
+            worst_second_max: most(|number| number.worst.worst()),
+            per_number: sending.map(|number| (number.name.to_string(), number.report.clone())).collect(),
+            probes: by_number(|number| number.probes),
+            worst_probes_per_s: most(|number| number.worst_probes.worst()),
+            worst_probes_per_scaled_s: most(|number| number.worst_probes_scaled.worst()),
+            lag_ms: self.lag.report(),
+            ..counts.clone()
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! HTTP on one connection: takes requests apart, asks the judge, carries out what it decides.
+
+use std::cell::RefCell;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+
+use super::codes;
+use super::judge::{Action, Decision, Judge};
+use super::reply::{self, Reply};
+use super::request::Refusal;
+use super::socket::ResetFlag;
+use crate::clock;
+
+/// Bytes of a request body at most. (Meta's own limits end far below.)
+pub(crate) const BODY_MAX_BYTES: usize = 64 << 10;
+
+/// The judge as all connections of the one thread share it.
+pub(crate) type SharedJudge = Rc<RefCell<Judge>>;
+
+/// The connection has to end without an answer.
+#[derive(Debug, thiserror::Error)]
+#[error("the connection is reset by plan")]
+pub(crate) struct Reset;
+
+/// The body of an answer.
+#[derive(Debug)]
+pub(crate) enum ReplyBody {
+    /// One piece, or none.
+    One(Option<Bytes>),
+    /// Pieces in order.
+    Many(std::vec::IntoIter<Bytes>),
+}
+
+/// A success that has not gone out yet; dropped early, it tells the judge so.
+struct Pending {
+    judge: SharedJudge,
+    life: u64,
+    answered: bool,
+}
+
+/// Answers one request of the Cloud API or about the simulator.
+pub(crate) async fn answer(
+    judge: SharedJudge,
+    reset: ResetFlag,
+    request: Request<Incoming>,
+) -> Result<Response<ReplyBody>, Reset> {
+    let (head, body) = request.into_parts();
+    let token = head.headers.get(AUTHORIZATION).and_then(|header| header.as_bytes().strip_prefix(b"Bearer "));
+    let decision = match Route::of(&head.method, head.uri.path()) {
+        Route::Messages(number) => {
+            // A body over the limit is judged as an empty one: refused as invalid JSON.
+            let body = read_body(body).await.map_err(|_| Reset)?.unwrap_or_default();
+            judge.borrow_mut().message(clock::mono(), number, token, &body)
+        }
+        Route::Probe(number) => judge.borrow_mut().probe(clock::mono(), number, token),
+        Route::Own(path) => return Ok(about(&judge, &head.method, path, head.uri.query())),
+        Route::None => return Ok(response(no_such_path())),
+    };
+    carry_out(judge, reset, decision).await
+}
+
+/// Answers only what concerns the simulator itself: the control address, which outages leave alone.
+pub(crate) async fn answer_control(
+    judge: SharedJudge,
+    request: Request<Incoming>,
+) -> Result<Response<ReplyBody>, Infallible> {
+    Ok(match Route::of(request.method(), request.uri().path()) {
+        Route::Own(path) => about(&judge, request.method(), path, request.uri().query()),
+        _ => response(no_such_path()),
+    })
+}
+
+enum Route<'a> {
+    Messages(&'a str),
+    Probe(&'a str),
+    Own(&'a str),
+    None,
+}
+
+impl<'a> Route<'a> {
+    fn of(method: &Method, path: &'a str) -> Self {
+        if let Some(own) = path.strip_prefix("/_sim/") {
+            return Self::Own(own);
+        }
+        let mut parts = path.splitn(4, '/').skip(1);
+        let (version, number, rest) = (parts.next(), parts.next(), parts.next());
+        let versioned =
+            version.is_some_and(|v| v.starts_with('v') && v[1..].starts_with(|c: char| c.is_ascii_digit()));
+        match (number, rest) {
+            (Some(number), Some("messages")) if versioned && method == Method::POST => Self::Messages(number),
+            (Some(number), None) if versioned && method == Method::GET => Self::Probe(number),
+            _ => Self::None,
+        }
+    }
+}
+
+/// Waits as long as decided, then answers, resets or stays silent.
+async fn carry_out(
+    judge: SharedJudge,
+    reset: ResetFlag,
+    decision: Decision,
+) -> Result<Response<ReplyBody>, Reset> {
+    let pending = decision.accepts.then(|| Pending::new(&judge));
+    if !decision.delay.is_zero() {
+        tokio::time::sleep(decision.delay).await;
+    }
+    match decision.action {
+        Action::Answer(reply) => {
+            if let Some(pending) = pending {
+                pending.answered();
+            }
+            Ok(response(reply))
+        }
+        Action::Reset => {
+            reset.set(true);
+            Err(Reset)
+        }
+        // The client's own timeout ends the connection, and this future with it.
+        Action::Silence => std::future::pending().await,
+    }
+}
+
+/// `/_sim/…`
+fn about(judge: &SharedJudge, method: &Method, path: &str, query: Option<&str>) -> Response<ReplyBody> {
+    let json = |value: serde_json::Value| response(Reply { status: 200, body: value.to_string().into() });
+    match (method, path) {
+        (&Method::GET, "health") => json(serde_json::json!({"schema": 1, "status": "ok"})),
+        (&Method::GET, "ledger") => {
+            let report = serde_json::to_vec(&judge.borrow().report());
+            let body = report.expect("a report has string keys and plain numbers only").into();
+            response(Reply { status: 200, body })
+        }
+        (&Method::POST, "reset") => {
+            judge.borrow_mut().reset(clock::mono());
+            json(serde_json::json!({"schema": 1, "status": "reset"}))
+        }
+        (&Method::GET, "taken") => match query.and_then(|query| query.strip_prefix("id=")) {
+            Some(id) => json(serde_json::json!({"schema": 1, "taken": judge.borrow().takings(id)})),
+            None => response(no_such_path()),
+        },
+        (&Method::GET, "taken_ids") => match judge.borrow().taken_ids() {
+            Some(ids) => {
+                let mut response = Response::new(ReplyBody::Many(ids.segments().into_iter()));
+                let text = HeaderValue::from_static("text/plain; charset=utf-8");
+                response.headers_mut().insert(CONTENT_TYPE, text);
+                response
+            }
+            None => response(reply::error(
+                Refusal { code: codes::BAD_PARAMETER, details: "the ids are kept only with --keep-ids" },
+                Some(404),
+                0,
+            )),
+        },
+        _ => response(no_such_path()),
+    }
+}
+
+fn no_such_path() -> Reply {
+    let refusal = Refusal { code: codes::BAD_PARAMETER, details: "unknown path or method" };
+    reply::error(refusal, Some(404), 0)
+}
+
+fn response(reply: Reply) -> Response<ReplyBody> {
+    let empty = reply.body.is_empty();
+    let mut response = Response::new(ReplyBody::One((!empty).then_some(reply.body)));
+    *response.status_mut() = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    if !empty {
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    }
+    response
+}
+
+/// The body, None when it is over the limit. Usually it came with the head and is handed on as it is.
+async fn read_body(mut body: Incoming) -> Result<Option<Bytes>, hyper::Error> {
+    let mut whole = Bytes::new();
+    let mut joined = BytesMut::new();
+    let mut length = 0;
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else { continue };
+        length += data.len();
+        if length > BODY_MAX_BYTES {
+            // Keep reading, or the client would see a reset in place of the refusal; but keep nothing.
+            continue;
+        }
+        if whole.is_empty() && joined.is_empty() {
+            whole = data;
+        } else {
+            if joined.is_empty() {
+                joined.extend_from_slice(&whole);
+            }
+            joined.extend_from_slice(&data);
+        }
+        if body.is_end_stream() {
+            break;
+        }
+    }
+    Ok(match (length > BODY_MAX_BYTES, joined.is_empty()) {
+        (true, _) => None,
+        (false, true) => Some(whole),
+        (false, false) => Some(joined.freeze()),
+    })
+}
+
+impl Pending {
+    fn new(judge: &SharedJudge) -> Self {
+        Self { life: judge.borrow().life(), judge: Rc::clone(judge), answered: false }
+    }
+
+    fn answered(mut self) {
+        self.answered = true;
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        let mut judge = self.judge.borrow_mut();
+        match self.answered {
+            true => judge.answered(self.life),
+            false => judge.abandoned(self.life),
+        }
+    }
+}
+
+impl Body for ReplyBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let piece = match self.get_mut() {
+            Self::One(piece) => piece.take(),
+            Self::Many(pieces) => pieces.next(),
+        };
+        Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::One(piece) => piece.is_none(),
+            Self::Many(pieces) => pieces.len() == 0,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let length = match self {
+            Self::One(piece) => piece.as_ref().map_or(0, Bytes::len),
+            Self::Many(pieces) => pieces.as_slice().iter().map(Bytes::len).sum(),
+        };
+        SizeHint::with_exact(length as u64)
+    }
+}
