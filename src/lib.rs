@@ -4,6 +4,7 @@
 pub mod clock;
 pub mod config;
 pub mod domain;
+pub mod intake;
 pub mod limits;
 pub mod policy;
 pub mod queue;
