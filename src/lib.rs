@@ -2,6 +2,7 @@
 //! nobody twice, nothing lost.
 
 pub mod clock;
+pub mod cloud;
 pub mod config;
 pub mod domain;
 pub mod intake;
