@@ -12,5 +12,6 @@ pub mod metrics;
 pub mod policy;
 pub mod queue;
 pub mod redis_server;
+pub mod sender;
 pub mod sim;
 pub mod tls;

@@ -1,0 +1,382 @@
+//! The driver of one shard: a loop over a closed set of events.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
+use hyper::{Method, Request, Uri};
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+use tokio::time::{Instant, sleep_until};
+
+use super::meters::Meters;
+use super::orders::{Orders, Payload, Timed};
+use super::pool::{ConnectionId, Pool, Ready};
+use crate::clock::{self, Mono};
+use crate::cloud::body::Body;
+use crate::cloud::connection::{self, Ended, Job, News};
+use crate::cloud::endpoint::Endpoint;
+use crate::cloud::probe;
+use crate::config::{CloudConfig, Secret};
+use crate::domain::ids::{CampaignSeq, LaneId, NumberId, WireId};
+use crate::policy::classify::{ErrorTable, Local, Verdict};
+use crate::policy::shard::{FlightId, Input, Message, Now, NumberView, Output, Shard, Throttled};
+use crate::queue::link::LinkNews;
+
+/// Events handled between two looks at the clock for idle connections.
+const EVENTS_MAX: usize = 256;
+
+/// Something that happened.
+#[derive(Debug)]
+pub enum Event {
+    /// From control, or an answer of Redis: goes to the machine as it is.
+    Input(Input<Payload>),
+    /// An answer of Redis, and how long it took.
+    Timed(Input<Payload>, Timed),
+    /// A connection was made or not.
+    Connected(Option<(ConnectionId, mpsc::Sender<Job<FlightId>>)>),
+    /// News of a connection.
+    Connection(ConnectionId, News<FlightId>),
+    /// Redis went or came.
+    Link(LinkNews),
+    /// A campaign's request.
+    Body(CampaignSeq, Arc<Body>),
+    /// How a number is reached: its token.
+    Number(NumberId, Secret),
+    /// Say what the numbers are doing.
+    View(tokio::sync::oneshot::Sender<ShardView>),
+    /// Stop at once.
+    Stop,
+}
+
+/// What a shard is doing.
+#[derive(Clone, Debug, Default)]
+pub struct ShardView {
+    /// Its numbers.
+    pub numbers: Vec<NumberView>,
+    /// How long the earliest retry is overdue.
+    pub oldest_due: Duration,
+}
+
+/// What a shard tells control.
+#[derive(Debug)]
+pub enum Report {
+    /// A barrier was reached: shard and version.
+    Reached(usize, u64),
+    /// A scope must stop.
+    Halt {
+        /// Why and how wide.
+        verdict: Verdict,
+        /// The number that was refused.
+        number: NumberId,
+        /// Its account.
+        account: String,
+        /// The template that was refused.
+        template: String,
+    },
+    /// A limit wider than a number was refused.
+    Throttle(usize, Throttled),
+    /// A number has nothing left.
+    Dry(NumberId),
+    /// A lane may move.
+    Dropped(LaneId),
+    /// Everything is finished.
+    Drained(usize),
+}
+
+/// What a driver is made of.
+pub(super) struct Driver {
+    pub(super) shard: usize,
+    pub(super) machine: Shard<Payload>,
+    pub(super) orders: Orders,
+    pub(super) endpoint: Rc<Endpoint>,
+    pub(super) cloud: CloudConfig,
+    pub(super) probes: reqwest::Client,
+    pub(super) table: Arc<ErrorTable>,
+    pub(super) installation: String,
+    pub(super) events: UnboundedSender<Event>,
+    pub(super) reports: UnboundedSender<Report>,
+    pub(super) meters: Meters,
+    pub(super) routes: HashMap<NumberId, Route>,
+    pub(super) bodies: HashMap<CampaignSeq, Arc<Body>>,
+    pub(super) pool: Pool<FlightId>,
+    /// Connections that carry a request, by flight: they come back with its end.
+    pub(super) busy: HashMap<FlightId, Flying>,
+    pub(super) last_connection: u64,
+}
+
+/// A request on its way.
+pub(super) struct Flying {
+    connection: ConnectionId,
+    jobs: mpsc::Sender<Job<FlightId>>,
+    number: NumberId,
+    began: Mono,
+}
+
+/// How a number is reached.
+pub(super) struct Route {
+    uri: Uri,
+    authorization: HeaderValue,
+    token: Secret,
+}
+
+impl Driver {
+    /// Runs until drained or told to stop.
+    pub(super) async fn run(mut self, mut incoming: UnboundedReceiver<Event>) {
+        loop {
+            let wake = self.carry_out();
+            let idle = self.pool.next_idle(self.cloud.idle_timeout);
+            let deadline = [wake, idle].into_iter().flatten().min();
+            let sleep = sleep_until(deadline.map_or_else(far_away, Mono::to_tokio));
+            tokio::select! {
+                biased;
+                event = incoming.recv() => {
+                    let Some(event) = event else { return };
+                    if !self.on_event(event) {
+                        return;
+                    }
+                    for _ in 0..EVENTS_MAX {
+                        let Ok(event) = incoming.try_recv() else { break };
+                        if !self.on_event(event) {
+                            return;
+                        }
+                    }
+                }
+                () = sleep, if deadline.is_some() => self.input(Input::Time),
+            }
+            let dropped = self.pool.drop_idle(clock::mono(), self.cloud.idle_timeout);
+            for _ in 0..dropped {
+                self.input(Input::Closed);
+            }
+        }
+    }
+
+    fn input(&mut self, input: Input<Payload>) {
+        self.machine.handle(Now { mono: clock::mono(), wall: clock::wall() }, input);
+    }
+
+    /// False: stop.
+    fn on_event(&mut self, event: Event) -> bool {
+        match event {
+            Event::Input(Input::Forget(seq)) => {
+                self.bodies.remove(&seq);
+                self.input(Input::Forget(seq));
+            }
+            Event::Input(input) => self.input(input),
+            Event::Timed(input, took) => {
+                match took {
+                    Timed::Claim(took) => self.meters.claim_took(took),
+                    Timed::Settle(took) => self.meters.settle_took(took),
+                }
+                self.input(input);
+            }
+            Event::Connected(Some((id, jobs))) => {
+                self.pool.put(Ready { id, jobs, since: clock::mono() });
+                self.input(Input::Connected);
+            }
+            Event::Connected(None) => self.input(Input::ConnectFailed),
+            Event::Connection(id, News::Closed) => {
+                if self.pool.remove(id) {
+                    self.input(Input::Closed);
+                }
+            }
+            Event::Connection(_, News::Ended(flight, ended, reusable)) => {
+                self.on_ended(flight, &ended, reusable)
+            }
+            Event::Link(LinkNews::Up) => self.input(Input::Redis(true)),
+            Event::Link(LinkNews::Down(_)) => {
+                self.meters.redis_error();
+                self.input(Input::Redis(false));
+            }
+            Event::Body(seq, body) => {
+                self.bodies.insert(seq, body);
+            }
+            Event::Number(id, token) => self.route(id, token),
+            Event::View(reply) => {
+                let _gone = reply.send(self.view());
+            }
+            Event::Stop => return false,
+        }
+        true
+    }
+
+    fn route(&mut self, id: NumberId, token: Secret) {
+        let (Ok(uri), Ok(mut authorization)) =
+            (self.endpoint.messages_path(&id.0), HeaderValue::from_str(&format!("Bearer {}", token.0)))
+        else {
+            tracing::error!(number = %id, "the number's id or token cannot stand in a request; it sends nothing");
+            return;
+        };
+        authorization.set_sensitive(true);
+        self.meters.number(&id);
+        self.routes.insert(id, Route { uri, authorization, token });
+    }
+
+    fn view(&self) -> ShardView {
+        let now = clock::mono();
+        let oldest_due = self.machine.oldest_due().map_or(Duration::ZERO, |due| now.since(due));
+        ShardView { numbers: self.machine.numbers().collect(), oldest_due }
+    }
+
+    fn on_ended(&mut self, flight: FlightId, ended: &Ended, reusable: bool) {
+        let Some(Flying { connection, jobs, number, began }) = self.busy.remove(&flight) else {
+            return;
+        };
+        let verdict = match ended {
+            Ended::Replied(reply) => self.table.classify(reply),
+            Ended::Without(local) => self.table.local(*local),
+        };
+        let now = clock::mono();
+        self.meters.ended(&number, &verdict, &self.table, now.since(began));
+        if reusable {
+            self.pool.put(Ready { id: connection, jobs, since: now });
+        }
+        self.input(Input::Replied(flight, verdict, reusable));
+    }
+
+    /// Carries out orders until there is nothing to do. Returns when to look again.
+    fn carry_out(&mut self) -> Option<Mono> {
+        loop {
+            match self.machine.poll() {
+                Output::Sleep(until) => return until,
+                Output::Send { flight, number, lane, message } => self.send(flight, number, lane, &message),
+                Output::Adopt { lane, sweep } => {
+                    self.order(async move |orders| orders.adopt(lane, sweep).await)
+                }
+                Output::Claim { lane, request, fresh, due } => {
+                    self.order_timed(async move |orders| orders.claim(lane, request, (fresh, due)).await);
+                }
+                Output::Release { lane, request, messages } => {
+                    self.order(async move |orders| orders.release(lane, request, messages).await);
+                }
+                Output::Settle { lane, settlements } => {
+                    self.order_timed(async move |orders| orders.settle(lane, settlements).await);
+                }
+                Output::Connect(count) => (0..count).for_each(|_| self.connect()),
+                Output::Probe(number) => self.probe(number),
+                Output::Halt { verdict, number, account, template } => {
+                    self.report(Report::Halt { verdict, number, account, template });
+                }
+                Output::Throttle(throttled) => self.report(Report::Throttle(self.shard, throttled)),
+                Output::Dry(number) => self.report(Report::Dry(number)),
+                Output::Dropped(lane) => self.report(Report::Dropped(lane)),
+                Output::Reached(version) => self.reached(version),
+                Output::Drained => self.report(Report::Drained(self.shard)),
+            }
+        }
+    }
+
+    /// Requests that were handed to their connections before the barrier are written first: their tasks were woken
+    /// earlier than this one, and tasks of one thread run in the order in which they were woken.
+    fn reached(&self, version: u64) {
+        let (shard, reports) = (self.shard, self.reports.clone());
+        tokio::task::spawn_local(async move {
+            tokio::task::yield_now().await;
+            let _gone = reports.send(Report::Reached(shard, version));
+        });
+    }
+
+    fn report(&self, report: Report) {
+        // Control is gone only when the process ends.
+        let _gone = self.reports.send(report);
+    }
+
+    fn order(&self, order: impl AsyncFnOnce(Orders) -> Input<Payload> + 'static) {
+        let (orders, events) = (self.orders.clone(), self.events.clone());
+        tokio::task::spawn_local(async move {
+            let _gone = events.send(Event::Input(order(orders).await));
+        });
+    }
+
+    fn order_timed(&self, order: impl AsyncFnOnce(Orders) -> (Input<Payload>, Timed) + 'static) {
+        let (orders, events) = (self.orders.clone(), self.events.clone());
+        tokio::task::spawn_local(async move {
+            let (input, took) = order(orders).await;
+            let _gone = events.send(Event::Timed(input, took));
+        });
+    }
+
+    fn connect(&mut self) {
+        self.last_connection += 1;
+        let id = ConnectionId(self.last_connection);
+        let (endpoint, events) = (self.endpoint.clone(), self.events.clone());
+        let (connect_timeout, limit) = (self.cloud.connect_timeout, self.cloud.timeout);
+        tokio::task::spawn_local(async move {
+            match connection::connect(&endpoint, connect_timeout).await {
+                Ok(wire) => {
+                    let (jobs, incoming) = mpsc::channel(1);
+                    let _gone = events.send(Event::Connected(Some((id, jobs))));
+                    let tell = |news| drop(events.send(Event::Connection(id, news)));
+                    connection::carry(wire, incoming, limit, tell).await;
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "no connection to the Cloud API");
+                    let _gone = events.send(Event::Connected(None));
+                }
+            }
+        });
+    }
+
+    fn probe(&self, number: NumberId) {
+        let token = self.routes.get(&number).map(|route| route.token.clone());
+        let (client, endpoint, events) = (self.probes.clone(), self.endpoint.clone(), self.events.clone());
+        tokio::task::spawn_local(async move {
+            let ok = match token {
+                Some(token) => probe::probe(&client, &endpoint, &number.0, &token).await,
+                None => false,
+            };
+            tracing::info!(%number, ok, "probed");
+            let _gone = events.send(Event::Input(Input::Probed(number, ok)));
+        });
+    }
+
+    fn send(&mut self, flight: FlightId, number: NumberId, lane: LaneId, message: &Message<Payload>) {
+        let request = self.request(&number, lane, message);
+        let (Some(request), Some(Ready { id, jobs, .. })) = (request, self.pool.take()) else {
+            // Without a route or a body nothing may leave; the message is given back.
+            let verdict = self.table.local(Local::NeverBegun);
+            let _gone = self.events.send(Event::Input(Input::Replied(flight, verdict, false)));
+            return;
+        };
+        self.meters.begun(message.attempt);
+        let job = Job { id: flight, request };
+        let sent = jobs.try_send(job);
+        self.busy.insert(flight, Flying { connection: id, jobs, number, began: clock::mono() });
+        if sent.is_err() {
+            // The connection ended before it could take the request: not a byte has left.
+            let news = News::Ended(flight, Ended::Without(Local::NeverBegun), false);
+            let _gone = self.events.send(Event::Connection(id, news));
+        }
+    }
+
+    fn request(
+        &self,
+        number: &NumberId,
+        lane: LaneId,
+        message: &Message<Payload>,
+    ) -> Option<Request<Full<Bytes>>> {
+        let (route, body) = (self.routes.get(number)?, self.bodies.get(&lane.campaign)?);
+        let id = WireId {
+            installation: self.installation.clone(),
+            message: crate::domain::ids::MessageId { lane, index: message.index },
+            generation: message.generation,
+        };
+        let Payload { chunk, row } = &message.payload;
+        let written = body.render(chunk.phone(*row), &id, |variable| chunk.value(*row, variable));
+        Request::builder()
+            .method(Method::POST)
+            .uri(route.uri.clone())
+            .header(HOST, self.endpoint.host.clone())
+            .header(AUTHORIZATION, route.authorization.clone())
+            .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
+            .body(Full::new(Bytes::from(written)))
+            .ok()
+    }
+}
+
+fn far_away() -> Instant {
+    clock::mono().after(Duration::from_secs(3600)).to_tokio()
+}

@@ -1,0 +1,142 @@
+//! The machine's orders to Redis, carried out until Redis has answered, and the answer as an input.
+//!
+//! A call that no waiting mends (a newer token, a corrupt chunk) loses the lane: nothing more of it is sent by
+//! this process, and the log says why.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::clock::{self, WallMs};
+use crate::domain::ids::LaneId;
+use crate::domain::record::Settlement;
+use crate::policy::shard::{Input, LaneView, Message};
+use crate::queue::QueueError;
+use crate::queue::codec::{Chunk, Unpacker};
+use crate::queue::lane::{self, Claimed, Standing};
+use crate::queue::link::Link;
+
+use super::chunks::Chunks;
+
+/// What the driver needs to write a message: its chunk and its row there.
+#[derive(Clone, Debug)]
+pub struct Payload {
+    /// The chunk.
+    pub chunk: Chunk,
+    /// The row.
+    pub row: usize,
+}
+
+/// Carries out orders on one link.
+#[derive(Clone, Debug)]
+pub struct Orders {
+    link: Link,
+    chunks: Rc<Chunks>,
+    unpacker: Rc<RefCell<Unpacker>>,
+    token: u64,
+}
+
+/// How long calls took, for the metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Timed {
+    /// A claim.
+    Claim(Duration),
+    /// A settle.
+    Settle(Duration),
+}
+
+impl Orders {
+    /// Orders under this fencing token.
+    pub fn new(link: Link, chunks: Rc<Chunks>, unpacker: Unpacker, token: u64) -> Self {
+        Self { link, chunks, unpacker: Rc::new(RefCell::new(unpacker)), token }
+    }
+
+    /// Adopts a lane.
+    pub async fn adopt(&self, id: LaneId, sweep: bool) -> Input<Payload> {
+        let adopted = self.link.call(async |redis| lane::adopt(redis, id, self.token, sweep).await).await;
+        Input::Adopted(id, kept(id, adopted).map(|adopted| view(adopted.standing)))
+    }
+
+    /// Claims messages and reads what they say.
+    pub async fn claim(&self, id: LaneId, request: u64, counts: (usize, usize)) -> (Input<Payload>, Timed) {
+        let began = clock::mono();
+        let claimed = self
+            .link
+            .call(async |redis| {
+                let now_ms = clock::wall().0;
+                lane::claim(redis, id, (self.token, request), now_ms, counts).await
+            })
+            .await;
+        let took = clock::mono().since(began);
+        let messages = match kept(id, claimed) {
+            Some(claimed) => kept(id, self.read(id, &claimed).await).map(|all| (all, view(claimed.standing))),
+            None => None,
+        };
+        (Input::Claimed(id, messages), Timed::Claim(took))
+    }
+
+    async fn read(&self, id: LaneId, claimed: &Claimed) -> Result<Vec<Message<Payload>>, QueueError> {
+        let mut messages = Vec::with_capacity(claimed.messages.len());
+        let mut last: Option<Chunk> = None;
+        for (index, record) in &claimed.messages {
+            let chunk = match last.take().filter(|chunk| chunk.holds(*index)) {
+                Some(chunk) => chunk,
+                None => self.chunk(id, *index).await?,
+            };
+            messages.push(Message {
+                index: *index,
+                generation: record.generation,
+                attempt: record.attempt,
+                loaded_at: WallMs(chunk.loaded_at_ms),
+                payload: Payload { chunk: chunk.clone(), row: (*index - chunk.first) as usize },
+            });
+            last = Some(chunk);
+        }
+        Ok(messages)
+    }
+
+    async fn chunk(&self, id: LaneId, index: u32) -> Result<Chunk, QueueError> {
+        if let Some(chunk) = self.chunks.get(id, index) {
+            return Ok(chunk);
+        }
+        let (first, packed) = self.link.call(async |redis| lane::chunk(redis, id, index).await).await?;
+        let unpacked = self.unpacker.borrow_mut().chunk(first, &packed);
+        let chunk = unpacked.map_err(|error| lane::undecodable(id, first, &error))?;
+        if !chunk.holds(index) {
+            let what = format!("no chunk holds index {index}");
+            return Err(QueueError::Corrupt { key: crate::queue::keys::LaneKeys::new(id).log, what });
+        }
+        self.chunks.put(id, chunk.clone());
+        Ok(chunk)
+    }
+
+    /// Gives messages back.
+    pub async fn release(&self, id: LaneId, request: u64, mut messages: Vec<(u32, u8)>) -> Input<Payload> {
+        let released = self
+            .link
+            .call(async |redis| {
+                let now_ms = clock::wall().0;
+                lane::release(redis, id, (self.token, request), now_ms, &mut messages).await
+            })
+            .await;
+        Input::Released(id, kept(id, released).map(view))
+    }
+
+    /// Records what became of messages.
+    pub async fn settle(&self, id: LaneId, mut settlements: Vec<Settlement>) -> (Input<Payload>, Timed) {
+        let began = clock::mono();
+        let settled = self.link.call(async |redis| lane::settle(redis, id, &mut settlements).await).await;
+        if let Err(error) = settled {
+            tracing::error!(lane = %id, %error, "a settle was refused; its messages stay in doubt");
+        }
+        (Input::Settled(id, settlements.len()), Timed::Settle(clock::mono().since(began)))
+    }
+}
+
+fn view(standing: Standing) -> LaneView {
+    LaneView { count: standing.count, next: standing.next, next_due: standing.next_due_ms.map(WallMs) }
+}
+
+fn kept<T>(lane: LaneId, result: Result<T, QueueError>) -> Option<T> {
+    result.inspect_err(|error| tracing::error!(%lane, %error, "this process lets go of a lane")).ok()
+}
