@@ -1,6 +1,7 @@
 //! Carteiro dispatches WhatsApp campaigns for large creditors through Meta's Cloud API: as fast as the limits allow,
 //! nobody twice, nothing lost.
 
+pub mod app;
 pub mod clock;
 pub mod cloud;
 pub mod config;
@@ -12,6 +13,7 @@ pub mod metrics;
 pub mod policy;
 pub mod queue;
 pub mod redis_server;
+pub mod report;
 pub mod sender;
 pub mod sim;
 pub mod tls;

@@ -1,0 +1,378 @@
+//! Control: hears of every change, tells the shards, watches campaigns to their end, and moves lanes to numbers
+//! that have nothing left.
+//!
+//! One task owns all of this. It decides nothing about single messages; what it does costs the same for ten
+//! messages and for ten million, but for one counter hash per lane that it reads at most once a second.
+
+mod rounds;
+
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use super::catalog::{Catalog, Known};
+use super::hours;
+use crate::clock::{self, Mono};
+use crate::config::{Config, NumberConfig};
+use crate::domain::campaign::CampaignState;
+use crate::domain::ids::{CampaignSeq, LaneId, NumberId};
+use crate::domain::record::State;
+use crate::intake::lanes::Lanes;
+use crate::metrics::{Metrics, NumberMetrics};
+use crate::policy::classify::{ErrorTable, Scope as VerdictScope, Verdict};
+use crate::policy::route;
+use crate::policy::shard::{Blocked, CampaignSetup, Input, LaneSetup, NumberSetup};
+use crate::queue::campaigns::{self, CampaignRecord};
+use crate::queue::halts::{self, Scope, Why};
+use crate::queue::lane::{self, LaneCounters};
+use crate::queue::link::Link;
+use crate::queue::{QueueError, agenda, owner};
+use crate::sender::driver::{Event, Report};
+use crate::sender::thread::ShardHandle;
+
+/// How often counters are read, boards published and ends noticed, at best.
+const ROUND: Duration = Duration::from_secs(1);
+
+/// Time per lane added to a round, so that reading counters never takes more than a small share of Redis.
+const ROUND_PER_LANE: Duration = Duration::from_micros(500);
+
+/// How often everything is read again although nobody announced a change.
+const REREAD: Duration = Duration::from_secs(60);
+
+/// A lane with fewer messages left is not worth moving.
+const MOVE_LEAST: u64 = 64;
+
+/// What control is made of.
+pub(super) struct Control {
+    pub(super) config: Config,
+    pub(super) node: String,
+    pub(super) http: String,
+    pub(super) link: Link,
+    pub(super) shards: Vec<ShardHandle>,
+    pub(super) reports: UnboundedReceiver<Report>,
+    pub(super) table: std::sync::Arc<ErrorTable>,
+    pub(super) metrics: std::sync::Arc<Metrics>,
+    /// The version that every shard has acted on, told with the heartbeat.
+    pub(super) acknowledged: Rc<Cell<u64>>,
+    /// Told whenever something was announced.
+    pub(super) announced: Rc<Notify>,
+    /// Told when the first reading of everything is done.
+    pub(super) ready: Box<dyn Fn(bool)>,
+    /// Whether the Cloud API is on this machine: only then are there no hours.
+    pub(super) loopback: bool,
+    pub(super) state: Knowledge,
+}
+
+/// What control knows.
+#[derive(Default)]
+pub(super) struct Knowledge {
+    catalog: Catalog,
+    campaigns: BTreeMap<CampaignSeq, Known>,
+    told: HashMap<CampaignSeq, CampaignSetup>,
+    /// `grown` of each campaign when its lanes were last read.
+    scanned: HashMap<CampaignSeq, u64>,
+    lanes: BTreeMap<LaneId, LaneInfo>,
+    halts: BTreeMap<Scope, Why>,
+    reached: Vec<u64>,
+    dry: BTreeSet<NumberId>,
+    moving: HashMap<LaneId, NumberId>,
+    begun: HashMap<NumberId, u64>,
+    meters: HashMap<NumberId, NumberMetrics>,
+    oldest_due: Duration,
+    viewed_at: Mono,
+    reread_at: Mono,
+    drained: usize,
+}
+
+struct LaneInfo {
+    number: NumberId,
+    left: u64,
+    untouched: bool,
+}
+
+impl Control {
+    /// Runs until it is dropped.
+    pub(super) async fn run(&mut self) -> Result<(), QueueError> {
+        self.state.reached = vec![0; self.shards.len()];
+        self.tell_numbers();
+        self.reload().await?;
+        (self.ready)(true);
+        let mut next_round = clock::mono();
+        loop {
+            let announced = self.announced.clone();
+            tokio::select! {
+                report = self.reports.recv() => {
+                    let Some(report) = report else { return Ok(()) };
+                    self.on_report(report).await?;
+                }
+                () = announced.notified() => self.reload().await?,
+                () = tokio::time::sleep_until(next_round.to_tokio()) => {
+                    self.round().await?;
+                    let lanes = u32::try_from(self.state.lanes.len()).unwrap_or(u32::MAX);
+                    next_round = clock::mono().after(ROUND.max(ROUND_PER_LANE * lanes));
+                }
+            }
+        }
+    }
+
+    /// Lets everything in flight finish; returns when it has.
+    pub(super) async fn drain(&mut self) {
+        (self.ready)(false);
+        self.state.drained = 0;
+        self.broadcast(|| Input::Drain);
+        while self.state.drained < self.shards.len() {
+            match self.reports.recv().await {
+                Some(Report::Drained(_)) => self.state.drained += 1,
+                Some(_) => {}
+                None => return,
+            }
+        }
+    }
+
+    /// Ends the threads.
+    pub(super) fn stop(self) {
+        for shard in &self.shards {
+            let _gone = shard.events.send(Event::Stop);
+        }
+        self.shards.into_iter().for_each(ShardHandle::join);
+    }
+
+    fn tell(&self, shard: usize, event: Event) {
+        if let Some(shard) = self.shards.get(shard) {
+            let _gone = shard.events.send(event);
+        }
+    }
+
+    fn broadcast(&self, input: impl Fn() -> Input<crate::sender::orders::Payload>) {
+        for shard in 0..self.shards.len() {
+            self.tell(shard, Event::Input(input()));
+        }
+    }
+
+    fn shard_of(&self, number: &NumberId) -> Option<usize> {
+        let at = self.config.numbers.iter().position(|one| one.id == *number)?;
+        Some(at % self.shards.len())
+    }
+
+    fn tell_numbers(&self) {
+        for number in &self.config.numbers {
+            let account = self.config.accounts.iter().find(|account| account.id == number.account);
+            let (Some(shard), Some(account)) = (self.shard_of(&number.id), account) else {
+                continue;
+            };
+            let setup = NumberSetup {
+                id: number.id.clone(),
+                account: number.account.clone(),
+                rate_per_s: number.rate_per_s,
+                stopped: self.stopped(number),
+            };
+            self.tell(shard, Event::Number(number.id.clone(), account.token.clone()));
+            self.tell(shard, Event::Input(Input::Number(setup)));
+        }
+        let open = self.loopback || hours::open(clock::wall());
+        self.broadcast(|| Input::Hours(open));
+    }
+
+    fn stopped(&self, number: &NumberConfig) -> Option<Blocked> {
+        let scopes = [Scope::Number(number.id.clone()), Scope::Account(number.account.clone()), Scope::App];
+        let why = scopes.iter().find_map(|scope| self.state.halts.get(scope))?;
+        Some(if *why == Why::Operator { Blocked::Paused } else { Blocked::Halted })
+    }
+
+    /// Reads what changed, tells the shards, and asks them to say when they have acted on it.
+    async fn reload(&mut self) -> Result<(), QueueError> {
+        let now = clock::mono();
+        let all = now >= self.state.reread_at;
+        if all {
+            self.state.reread_at = now.after(REREAD);
+            self.state.scanned.clear();
+        }
+        let (version, halts, records) = self
+            .link
+            .call(async |redis| {
+                let version = campaigns::version(redis).await?;
+                let seqs: Vec<CampaignSeq> =
+                    campaigns::list(redis).await?.into_iter().map(|(seq, _)| seq).collect();
+                Ok((version, halts::read(redis).await?, campaigns::read_all(redis, &seqs).await?))
+            })
+            .await?;
+        if halts != self.state.halts {
+            self.state.halts = halts;
+            self.tell_numbers();
+        }
+        for record in records {
+            self.on_record(record).await?;
+        }
+        self.broadcast(|| Input::Barrier(version));
+        Ok(())
+    }
+
+    async fn on_record(&mut self, record: CampaignRecord) -> Result<(), QueueError> {
+        let (seq, state) = (record.seq, record.state);
+        let over = matches!(state, CampaignState::Done | CampaignState::Cancelled | CampaignState::Draft);
+        if over {
+            if self.state.told.remove(&seq).is_some() {
+                self.broadcast(|| Input::Forget(seq));
+                self.state.lanes.retain(|lane, _| lane.campaign != seq);
+                self.state.scanned.remove(&seq);
+                if let Some(known) = self.state.campaigns.remove(&seq) {
+                    self.metrics.drop_campaign(&known.record.id);
+                }
+                self.state.catalog.forget(seq);
+            }
+            return Ok(());
+        }
+        let Some(known) = self.state.catalog.know(record) else {
+            return Ok(());
+        };
+        let setup = known.setup(&self.state.halts, self.config.time_scale);
+        let news = self.state.told.get(&seq) != Some(&setup);
+        if news && (setup.running || self.state.told.contains_key(&seq)) {
+            for shard in 0..self.shards.len() {
+                self.tell(shard, Event::Body(seq, known.body.clone()));
+                self.tell(shard, Event::Input(Input::Campaign(setup.clone())));
+            }
+            self.state.told.insert(seq, setup);
+        }
+        let grown = known.record.grown;
+        let scan = state == CampaignState::Running && self.state.scanned.get(&seq) != Some(&grown);
+        self.state.campaigns.insert(seq, known);
+        if scan {
+            self.scan(seq).await?;
+            self.state.scanned.insert(seq, grown);
+        }
+        Ok(())
+    }
+
+    /// Reads every lane of a campaign, gives those whose number is gone another, and tells the shards.
+    async fn scan(&mut self, seq: CampaignSeq) -> Result<(), QueueError> {
+        let Some(known) = self.state.campaigns.get(&seq) else {
+            return Ok(());
+        };
+        let all: Vec<LaneId> = (0..known.record.lanes()).map(|lane| LaneId { campaign: seq, lane }).collect();
+        let configured = self.config.numbers.iter().map(|number| (&number.id, number.account.as_str()));
+        let pool = known.pool(configured);
+        let priority = known.campaign.priority;
+        let weighed: Vec<(NumberId, f64)> = pool.iter().map(|id| (id.clone(), self.weight(id))).collect();
+        let placed = Lanes::frozen(known.record.expected, &known.record.slices)
+            .map(|lanes| route::assign(&lanes.loads(), &weighed))
+            .unwrap_or_default();
+        let counters = self.link.call(async |redis| lane::counters(redis, &all).await).await?;
+        for (id, counters) in all.into_iter().zip(counters) {
+            let (Some(stored), false) = (counters.number.clone(), counters.settled()) else {
+                continue;
+            };
+            let number = match self.shard_of(&stored).filter(|_| pool.contains(&stored)) {
+                Some(_) => stored,
+                None => {
+                    let Some(other) = placed.get(id.lane as usize).and_then(|at| pool.get(*at)).cloned()
+                    else {
+                        continue;
+                    };
+                    tracing::info!(lane = %id, from = %stored, to = %other, "a lane's number left the pool");
+                    let ways = (&stored, &other);
+                    self.link.call(async |redis| agenda::reassign(redis, id, ways, priority).await).await?;
+                    other
+                }
+            };
+            self.give(id, &number, &counters);
+        }
+        Ok(())
+    }
+
+    fn give(&mut self, id: LaneId, number: &NumberId, counters: &LaneCounters) {
+        if self.state.moving.contains_key(&id) {
+            return;
+        }
+        let Some(shard) = self.shard_of(number) else {
+            return;
+        };
+        let left = counters.of(State::Queued);
+        let info = LaneInfo { number: number.clone(), left, untouched: counters.next == 0 };
+        self.state.lanes.insert(id, info);
+        self.state.dry.remove(number);
+        self.tell(shard, Event::Input(Input::Lane(LaneSetup { id, number: number.clone() })));
+    }
+
+    fn weight(&self, number: &NumberId) -> f64 {
+        let of = |one: &NumberConfig| one.rate_per_s.unwrap_or(1000.0);
+        self.config.numbers.iter().find(|one| one.id == *number).map_or(1.0, of)
+    }
+
+    async fn on_report(&mut self, report: Report) -> Result<(), QueueError> {
+        match report {
+            Report::Reached(shard, version) => {
+                if let Some(reached) = self.state.reached.get_mut(shard) {
+                    *reached = version;
+                }
+                let all = self.state.reached.iter().copied().min().unwrap_or(0);
+                if all > self.acknowledged.get() {
+                    self.acknowledged.set(all);
+                    let node = &self.node;
+                    self.link.call(async |redis| owner::acknowledge(redis, node, all).await).await?;
+                }
+            }
+            Report::Halt { verdict, number, account, template } => {
+                self.on_halt(&verdict, number, account, template).await?;
+            }
+            Report::Throttle(from, throttled) => {
+                for shard in (0..self.shards.len()).filter(|shard| *shard != from) {
+                    self.tell(shard, Event::Input(Input::Throttled(throttled.clone())));
+                }
+            }
+            Report::Dry(number) => {
+                self.state.dry.insert(number);
+            }
+            Report::Dropped(lane) => self.on_dropped(lane).await?,
+            Report::Drained(_) => self.state.drained += 1,
+        }
+        Ok(())
+    }
+
+    async fn on_halt(
+        &mut self,
+        verdict: &Verdict,
+        number: NumberId,
+        account: String,
+        template: String,
+    ) -> Result<(), QueueError> {
+        let scope = match verdict.scope {
+            VerdictScope::Template => Scope::Template(template),
+            VerdictScope::Account => Scope::Account(account),
+            VerdictScope::Portfolio | VerdictScope::App => Scope::App,
+            VerdictScope::Person | VerdictScope::Pair | VerdictScope::Number => Scope::Number(number),
+        };
+        let row = self.table.reason(verdict.reason);
+        let (meaning, action) =
+            row.map(|row| (row.meaning.as_str(), row.action.as_str())).unwrap_or_default();
+        tracing::error!(%scope, code = verdict.code, meaning, action, "halted until an operator resumes it");
+        self.link
+            .call(async |redis| {
+                halts::stop(redis, &scope, &Why::Halted(verdict.reason)).await?;
+                campaigns::announce(redis).await.map(|_| ())
+            })
+            .await
+    }
+
+    /// A lane is at rest and may move to the number it was taken for.
+    async fn on_dropped(&mut self, id: LaneId) -> Result<(), QueueError> {
+        let Some(to) = self.state.moving.remove(&id) else {
+            return Ok(());
+        };
+        let (Some(info), Some(known)) = (self.state.lanes.get(&id), self.state.campaigns.get(&id.campaign))
+        else {
+            return Ok(());
+        };
+        let (from, priority) = (info.number.clone(), known.campaign.priority);
+        self.link.call(async |redis| agenda::reassign(redis, id, (&from, &to), priority).await).await?;
+        let counters = self.link.call(async |redis| lane::counters(redis, &[id]).await).await?;
+        if let Some(counters) = counters.first() {
+            self.give(id, &to, counters);
+        }
+        Ok(())
+    }
+}

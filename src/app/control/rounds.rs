@@ -1,0 +1,168 @@
+//! What control does once a round: counters, ends of campaigns, lanes for numbers that have none, and the board.
+
+use std::collections::HashMap;
+
+use tokio::sync::oneshot;
+
+use super::{Control, LaneInfo, MOVE_LEAST};
+use crate::app::board::{self, Board, BoardNumber};
+
+use crate::app::hours;
+use crate::clock;
+use crate::domain::campaign::CampaignState;
+use crate::domain::ids::{CampaignSeq, LaneId, NumberId};
+use crate::domain::record::State;
+use crate::policy::shard::{Input, NumberView};
+use crate::queue::lane::{self, LaneCounters};
+use crate::queue::{QueueError, campaigns, owner};
+use crate::sender::driver::{Event, ShardView};
+
+impl Control {
+    /// Once a second: counters, ends, boards, and lanes for numbers that have none.
+    pub(super) async fn round(&mut self) -> Result<(), QueueError> {
+        let open = self.loopback || hours::open(clock::wall());
+        self.broadcast(|| Input::Hours(open));
+        if clock::mono() >= self.state.reread_at {
+            self.reload().await?;
+        }
+        let running: Vec<CampaignSeq> =
+            self.state.told.iter().filter(|(_, setup)| setup.running).map(|(seq, _)| *seq).collect();
+        for seq in running {
+            self.count(seq).await?;
+        }
+        self.share_out();
+        self.publish().await
+    }
+
+    /// Reads the counters of one campaign and notices its end.
+    async fn count(&mut self, seq: CampaignSeq) -> Result<(), QueueError> {
+        let Some(known) = self.state.campaigns.get(&seq) else {
+            return Ok(());
+        };
+        let all: Vec<LaneId> = (0..known.record.lanes()).map(|lane| LaneId { campaign: seq, lane }).collect();
+        let counters = self.link.call(async |redis| lane::counters(redis, &all).await).await?;
+        let mut sum = LaneCounters::default();
+        for (id, one) in all.iter().zip(&counters) {
+            sum.add(one);
+            if let Some(info) = self.state.lanes.get_mut(id) {
+                info.left = one.of(State::Queued);
+                info.untouched = one.next == 0;
+            }
+        }
+        let states = State::ALL.into_iter().map(|state| (state.as_str(), sum.of(state))).collect();
+        self.metrics.set_campaign(&known.record.id, states, self.state.oldest_due);
+        if sum.count > 0 && sum.settled() {
+            self.finish(seq).await?;
+        }
+        Ok(())
+    }
+
+    /// Ends a campaign that has nothing open, unless a load is running or it was moved meanwhile.
+    async fn finish(&mut self, seq: CampaignSeq) -> Result<(), QueueError> {
+        let now_ms = clock::wall().0;
+        let done = self
+            .link
+            .call(async |redis| {
+                let Some(record) = campaigns::read_all(redis, &[seq]).await?.pop() else {
+                    return Ok(false);
+                };
+                if record.loading(now_ms) || record.state != CampaignState::Running {
+                    return Ok(false);
+                }
+                let moved =
+                    campaigns::set_state(redis, seq, (CampaignState::Running, CampaignState::Done), now_ms)
+                        .await?;
+                campaigns::announce(redis).await?;
+                Ok(moved)
+            })
+            .await?;
+        if done {
+            tracing::info!(campaign = %seq, "a campaign is done");
+        }
+        Ok(())
+    }
+
+    /// Gives each number that ran dry an untouched lane of its fullest sibling.
+    fn share_out(&mut self) {
+        for dry in self.state.dry.clone() {
+            let Some(lane) = self.lane_for(&dry) else { continue };
+            let Some(from) = self.state.lanes.get(&lane).map(|info| info.number.clone()) else {
+                continue;
+            };
+            let Some(shard) = self.shard_of(&from) else {
+                continue;
+            };
+            self.state.moving.insert(lane, dry.clone());
+            self.state.dry.remove(&dry);
+            tracing::debug!(%lane, %from, to = %dry, "a lane moves to a number that has nothing left");
+            self.tell(shard, Event::Input(Input::DropLane(lane)));
+        }
+    }
+
+    fn lane_for(&self, dry: &NumberId) -> Option<LaneId> {
+        let configured = || self.config.numbers.iter().map(|number| (&number.id, number.account.as_str()));
+        let mut left: HashMap<&NumberId, u64> = HashMap::new();
+        for info in self.state.lanes.values() {
+            *left.entry(&info.number).or_default() += info.left;
+        }
+        let may_move = |id: &LaneId, info: &LaneInfo| {
+            let known = self.state.campaigns.get(&id.campaign);
+            let running = self.state.told.get(&id.campaign).is_some_and(|setup| setup.running);
+            let others = left.get(&info.number).copied().unwrap_or(0) > info.left;
+            let worth = info.untouched && info.left >= MOVE_LEAST && others && info.number != *dry;
+            worth
+                && running
+                && !self.state.moving.contains_key(id)
+                && known.is_some_and(|known| known.pool(configured()).contains(dry))
+        };
+        let lanes = self.state.lanes.iter().filter(|(id, info)| may_move(id, info));
+        lanes
+            .max_by_key(|(_, info)| (left.get(&info.number).copied().unwrap_or(0), info.left))
+            .map(|(id, _)| *id)
+    }
+
+    fn meter(&mut self, view: &NumberView, rate_per_s: f64) {
+        let meters =
+            self.state.meters.entry(view.id.clone()).or_insert_with(|| self.metrics.number(&view.id));
+        #[allow(clippy::cast_precision_loss, reason = "requests in flight are thousands at most")]
+        meters.in_flight.set(view.in_flight as f64);
+        meters.pace_per_s.set(rate_per_s);
+        meters.pace_limit_per_s.set(view.rate_per_s.unwrap_or(f64::INFINITY));
+        let blocked = view.blocked.map(|(why, _)| (board::word(why), 1)).into_iter().collect();
+        self.metrics.set_blocked(&view.id, blocked);
+    }
+
+    /// Says what every number is doing: to the metrics, and on the board that `status` reads.
+    async fn publish(&mut self) -> Result<(), QueueError> {
+        let mut views = Vec::new();
+        for shard in &self.shards {
+            let (ask, answer) = oneshot::channel();
+            let _gone = shard.events.send(Event::View(ask));
+            views.push(answer.await.unwrap_or_default());
+        }
+        let now = (clock::mono(), clock::wall());
+        let elapsed =
+            now.0.since(std::mem::replace(&mut self.state.viewed_at, now.0)).as_secs_f64().max(0.001);
+        let mut board =
+            Board { node: self.node.clone(), http: self.http.clone(), redis: true, ..Board::default() };
+        self.state.oldest_due = views.iter().map(|view| view.oldest_due).max().unwrap_or_default();
+        for ShardView { numbers, .. } in views {
+            for view in numbers {
+                let before = self.state.begun.insert(view.id.clone(), view.begun).unwrap_or(view.begun);
+                #[allow(clippy::cast_precision_loss, reason = "requests of a second or so")]
+                let rate_per_s = (view.begun - before) as f64 / elapsed;
+                self.meter(&view, rate_per_s);
+                board.rate_per_s += rate_per_s;
+                board.numbers.push(BoardNumber::new(&view, rate_per_s, now));
+            }
+        }
+        let (node, text) = (&self.node, serde_json::to_string(&board).unwrap_or_default());
+        self.link
+            .call(async |redis| match owner::publish_status(redis, node, &text).await {
+                // A full Redis must not keep control from hearing a pause.
+                Err(QueueError::Full) => Ok(()),
+                other => other,
+            })
+            .await
+    }
+}
