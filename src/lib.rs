@@ -2,9 +2,11 @@
 //! nobody twice, nothing lost.
 
 pub mod app;
+pub mod bench;
 pub mod clock;
 pub mod cloud;
 pub mod config;
+pub mod demo;
 pub mod domain;
 pub mod http;
 pub mod intake;
@@ -14,6 +16,7 @@ pub mod policy;
 pub mod queue;
 pub mod redis_server;
 pub mod report;
+pub mod rig;
 pub mod sender;
 pub mod sim;
 pub mod tls;

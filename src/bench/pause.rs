@@ -1,0 +1,87 @@
+//! What a pause costs Redis: commands counted around `campaign pause`, with ten messages queued and with very many.
+//! They must be as many.
+
+use redis::aio::MultiplexedConnection;
+
+use super::figures::Figures;
+use super::run::{Run, info, rig_plan};
+use super::{BenchPlan, CAMPAIGN};
+use crate::rig::RigError;
+
+/// Messages in the small campaign.
+const FEW: u64 = 10;
+
+/// Messages in the large one, where nothing else says how many.
+const MANY: u64 = 1_000_000;
+
+/// Pauses of which the cheapest counts: the engine's own clockwork (heartbeat, counters once a second) goes on beside
+/// the others.
+const TRIES: u32 = 12;
+
+/// Messages a second: slow enough that ten last through all tries.
+const RATE_PER_S: u32 = 1;
+
+/// Measures.
+pub(super) async fn run(plan: &BenchPlan, tell: &mut dyn FnMut(&str)) -> Result<Figures, RigError> {
+    let slow = |recipients| BenchPlan {
+        recipients: Some(recipients),
+        numbers: 1,
+        rate_per_s: Some(RATE_PER_S),
+        ..plan.clone()
+    };
+    let (few, _) = cheapest(&slow(FEW), tell).await?;
+    let (many, mut figures) = cheapest(&slow(plan.recipients.unwrap_or(MANY)), tell).await?;
+    figures.pause_commands_10 = Some(few);
+    figures.pause_commands_n = Some(many);
+    Ok(figures)
+}
+
+/// Commands of the cheapest pause of a campaign.
+async fn cheapest(plan: &BenchPlan, tell: &mut dyn FnMut(&str)) -> Result<(u64, Figures), RigError> {
+    let mut run = Run::load(plan, rig_plan(plan), tell).await?;
+    run.start(tell).await?;
+    let mut least = u64::MAX;
+    for _ in 0..TRIES {
+        let before = commands(&mut run.rig.redis).await?;
+        run.rig.run(&["campaign", "pause", CAMPAIGN]).await?;
+        let after = commands(&mut run.rig.redis).await?;
+        least = least.min(after - before);
+        run.rig.run(&["campaign", "resume", CAMPAIGN]).await?;
+    }
+    run.stop_measuring();
+    let figures = run.figures().await?;
+    run.close().await?;
+    Ok((least, figures))
+}
+
+/// Commands that Redis has run, those inside scripts included.
+async fn commands(redis: &mut MultiplexedConnection) -> Result<u64, RigError> {
+    Ok(sum(&info(redis, "commandstats").await?))
+}
+
+/// Calls of all commands. While the pause waits for the engine to acknowledge, it looks every few milliseconds by
+/// `TIME` and `HMGET` together; how often hangs on the machine, not on the messages, so these two are left out.
+fn sum(commandstats: &str) -> u64 {
+    let calls = commandstats.lines().filter_map(|line| {
+        let (name, rest) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
+        Some((name, rest.split(',').next()?.parse::<u64>().ok()?))
+    });
+    let (mut all, mut looks) = (0, 0);
+    for (name, calls) in calls {
+        all += calls;
+        looks += if name == "time" { calls } else { 0 };
+    }
+    all - 2 * looks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_of_all_commands_are_added() {
+        let text = "# Commandstats\r\ncmdstat_get:calls=7,usec=1\r\ncmdstat_config|get:calls=5,usec=2\r\n\
+            cmdstat_time:calls=2,usec=1\r\ncmdstat_hmget:calls=3,usec=1\r\n";
+        assert_eq!(sum(text), 13);
+    }
+}

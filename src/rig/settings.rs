@@ -1,0 +1,105 @@
+//! What the processes of a rig are told: the configuration of the engine and the arguments of the simulator. Pure.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The account of every number of a rig; the ready campaign files name it.
+pub const ACCOUNT: &str = "100000000000001";
+
+/// Variable of the environment that holds the token of the simulator, which takes any.
+pub(super) const TOKEN: &str = "CARTEIRO_TRIAL_TOKEN";
+
+/// What a rig is like.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RigPlan {
+    /// Sending numbers.
+    pub numbers: u32,
+    /// Messages a second of each, kept by the engine and watched by the simulator; None is unlimited.
+    pub rate_per_s: Option<u32>,
+    /// How long the simulator takes to answer.
+    pub latency: Duration,
+    /// Fault plan of the simulator.
+    pub faults: Option<PathBuf>,
+    /// Divides every wait and the plan.
+    pub time_scale: u32,
+    /// Connections at most; None leaves the engine's own bound.
+    pub connections: Option<u32>,
+    /// The simulator remembers the ids of what it took.
+    pub keep_ids: bool,
+}
+
+/// `phone_number_id` of the number at a position.
+fn number(at: u32) -> String {
+    (200_000_000_000_001 + u64::from(at)).to_string()
+}
+
+/// The engine's configuration.
+pub(super) fn configuration(plan: &RigPlan, folder: &Path, url: &str) -> String {
+    let quoted = |text: &str| toml::Value::from(text).to_string();
+    let rate = plan.rate_per_s.map_or_else(|| "unlimited".to_owned(), |rate| format!("{rate}/s"));
+    let mut text = format!(
+        "# Written for one trial against the simulator.\n\
+         data_dir = {}\ntime_scale = {}\n\n[cloud]\nurl = {}\n",
+        quoted(&folder.join("state").to_string_lossy()),
+        plan.time_scale.max(1),
+        quoted(url)
+    );
+    let mut line = |line: String| text.write_str(&line).expect("a string takes every write");
+    if let Some(connections) = plan.connections {
+        line(format!("max_connections = {connections}\n"));
+    }
+    // Port 0: any number of trials may run beside each other and beside a real engine.
+    line("\n[http]\nlisten = \"127.0.0.1:0\"\n".to_owned());
+    line(format!("\n[[account]]\nid = \"{ACCOUNT}\"\ntoken = {{ env = \"{TOKEN}\" }}\n"));
+    for at in 0..plan.numbers {
+        let number = number(at);
+        line(format!(
+            "\n[[number]]\nphone_number_id = \"{number}\"\naccount = \"{ACCOUNT}\"\nrate = \"{rate}\"\n"
+        ));
+    }
+    text
+}
+
+/// Everything of the environment that the configuration reads.
+pub(super) fn environment() -> HashMap<String, String> {
+    HashMap::from([(TOKEN.to_owned(), "simulated".to_owned())])
+}
+
+/// Arguments of the simulator.
+pub(super) fn sim_arguments(plan: &RigPlan) -> Vec<String> {
+    let mut arguments = vec!["sim".to_owned(), "--until-stdin-closes".to_owned()];
+    let mut pair = |name: &str, value: String| arguments.extend([name.to_owned(), value]);
+    pair("--rate", plan.rate_per_s.unwrap_or(0).to_string());
+    pair("--latency", format!("{}us", plan.latency.as_micros()));
+    pair("--time-scale", plan.time_scale.max(1).to_string());
+    if let Some(faults) = &plan.faults {
+        pair("--faults", faults.to_string_lossy().into_owned());
+    }
+    if plan.keep_ids {
+        arguments.push("--keep-ids".to_owned());
+    }
+    arguments
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, LoadOptions};
+
+    #[test]
+    fn the_engine_reads_what_is_written_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("carteiro.toml");
+        let plan = RigPlan { numbers: 3, rate_per_s: Some(20), connections: Some(7), ..RigPlan::default() };
+        let url = "http://127.0.0.1:9";
+        std::fs::write(&path, configuration(&plan, folder.path(), url)).unwrap();
+        let options = LoadOptions { env: environment(), ..LoadOptions::of_process(Some(path), Vec::new()) };
+        let config = Config::load(&options).unwrap().config;
+        let rates: Vec<Option<f64>> = config.numbers.iter().map(|number| number.rate_per_s).collect();
+        assert_eq!(rates, [Some(20.0); 3]);
+        assert_eq!((config.cloud.max_connections, config.time_scale), (7, 1));
+        assert_eq!(config.cloud.url, url);
+    }
+}
