@@ -3,6 +3,7 @@
 
 pub mod app;
 pub mod bench;
+pub mod cli;
 pub mod clock;
 pub mod cloud;
 pub mod config;

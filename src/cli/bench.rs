@@ -1,0 +1,123 @@
+//! `carteiro bench`: measures the engine against the simulator on this machine and prints the figures.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::Value;
+
+use super::demo::parse_rate;
+use super::exit::{CliError, Exit};
+use super::output::{Output, Paint};
+use crate::bench::{self, BenchPlan, What};
+
+/// Measure the engine against the simulator on this machine. Let nothing else run meanwhile.
+///
+/// Redis, simulator, load and engine are processes of their own; Redis writes with appendfsync always. Without --rate the
+/// pace is unlimited. The simulator's ledger says how fast, /proc at what cost.
+#[derive(Args, Clone, Debug)]
+pub struct BenchArgs {
+    /// Recipients; default 200000, with --rate as many as no number runs dry on, with --pause-commands 1000000.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    pub recipients: Option<u64>,
+    /// Sending numbers.
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub numbers: u32,
+    /// Messages a second of each number, such as 80 or 80/s, or unlimited.
+    #[arg(long, value_name = "RATE", default_value = "unlimited", value_parser = parse_pace)]
+    pub rate: Pace,
+    /// How long the simulator takes to answer.
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = parse_duration)]
+    pub latency: Duration,
+    /// How long a run with --rate sends.
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = parse_duration)]
+    pub duration: Duration,
+    /// Connections at most; default 64 at an unlimited pace, else the engine's own bound.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=60_000))]
+    pub connections: Option<u32>,
+    /// Measure wrk against the same simulator too, before and after.
+    #[arg(long, conflicts_with_all = ["memory", "pause_commands"])]
+    pub baseline: bool,
+    /// Measure Redis' memory when a fifth fails for good and the line is dead for ten minutes (sixty times faster).
+    #[arg(long, conflicts_with = "pause_commands")]
+    pub memory: bool,
+    /// Count Redis' commands for a pause with 10 messages queued and with all of them.
+    #[arg(long)]
+    pub pause_commands: bool,
+    /// Where the trial's folder is made; default: the system's folder for temporary files.
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+}
+
+/// `--rate`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace(Option<u32>);
+
+/// Runs the command.
+pub async fn run(args: &BenchArgs, out: Output) -> Result<Exit, CliError> {
+    if args.baseline && args.rate.0.is_some() {
+        return Err(CliError::usage("usage", "--baseline is for an unlimited pace: leave out --rate"));
+    }
+    let what = match (args.memory, args.pause_commands) {
+        (true, _) => What::Memory,
+        (_, true) => What::Pause,
+        _ => What::Sending,
+    };
+    let plan = BenchPlan {
+        what,
+        recipients: args.recipients,
+        numbers: args.numbers,
+        rate_per_s: args.rate.0,
+        latency: args.latency,
+        duration: args.duration,
+        connections: args.connections,
+        baseline: args.baseline,
+        folder: args.dir.clone(),
+    };
+    let figures = bench::run(&plan, &mut |news| out.hint(out.paint(Paint::Dim, news))).await?;
+    let object = serde_json::to_value(&figures).map_err(|error| {
+        CliError::new(Exit::Failed, "failed", format!("the figures are no JSON: {error}"))
+    })?;
+    if out.json {
+        out.object(&object)?;
+    } else {
+        for (name, value) in object.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null()) {
+            out.line(format!("{name:<28} {}", shown(value)))?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// A figure with the digits that mean something.
+fn shown(value: &Value) -> String {
+    match value.as_f64() {
+        Some(number) if value.is_f64() && number >= 100.0 => format!("{number:.0}"),
+        Some(number) if value.is_f64() => format!("{number:.3}"),
+        _ => value.to_string(),
+    }
+}
+
+fn parse_pace(text: &str) -> Result<Pace, String> {
+    if text == "unlimited" { Ok(Pace(None)) } else { parse_rate(text).map(|rate| Pace(Some(rate))) }
+}
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let parsed = jiff::SignedDuration::from_str(text).ok();
+    let duration = parsed.and_then(|duration| Duration::try_from(duration).ok());
+    duration.ok_or_else(|| "a duration has a unit, such as 300ms or 30s".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn arguments_and_figures_read_as_people_write_them() {
+        assert_eq!((parse_pace("unlimited"), parse_pace("20/s")), (Ok(Pace(None)), Ok(Pace(Some(20)))));
+        assert_eq!(parse_duration("300ms"), Ok(Duration::from_millis(300)));
+        assert!(parse_duration("300").is_err() && parse_pace("0").is_err());
+        assert_eq!([json!(43_210.7), json!(0.98765), json!(7)].map(|v| shown(&v)), ["43211", "0.988", "7"]);
+    }
+}

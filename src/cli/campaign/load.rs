@@ -1,0 +1,277 @@
+//! `carteiro campaign load`: recipients of a CSV file into the lanes of a campaign.
+//!
+//! The header is read before anything is changed, so a file that cannot be used changes nothing. A load that breaks
+//! off leaves whole chunks; the campaign stays where it was (a draft stays a draft), and loading again adds the rest.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use redis::aio::MultiplexedConnection;
+use serde_json::json;
+use tokio::sync::oneshot;
+
+use super::super::context::Context;
+use super::super::exit::{CliError, Exit};
+use super::super::output::{Paint, count, counted};
+use super::LoadArgs;
+use super::input::{Input, open, rejects_path};
+use super::meter::Meter;
+use super::world::{definition, pool};
+use crate::app::store::{Store, StoreError};
+use crate::clock;
+use crate::config::Config;
+use crate::domain::campaign::{Campaign, CampaignState, Transition, Verb, after};
+use crate::domain::ids::{CampaignSeq, LaneId, NumberId};
+use crate::intake::csv::RowReader;
+use crate::intake::lanes::{EXPECTED_DEFAULT, Lanes};
+use crate::intake::load::{LoadError, LoadPlan, Loaded, Progress, load};
+use crate::intake::row::Outcome;
+use crate::policy::route;
+use crate::queue::campaigns::{self, CampaignRecord, LoadTotals};
+use crate::queue::lane;
+use crate::redis_server::RedisServer;
+
+/// Weight of a number without a limit, among numbers that have one.
+const UNLIMITED_WEIGHT: f64 = 1_000.0;
+
+/// How often a state that somebody else moved is looked at again.
+const MOVES_MAX: usize = 16;
+
+/// Runs the command.
+pub async fn run(args: &LoadArgs, context: &Context) -> Result<Exit, CliError> {
+    let rejects = rejects_path(args)?;
+    context
+        .with_store(async |store| {
+            let record = campaigns::find(&mut store.connection, &args.id).await?;
+            if let Transition::Refused { why } = after(record.state, Verb::Load) {
+                return Err(CliError::usage("not_now", format!("campaign {}: {why}", record.id)));
+            }
+            let campaign = definition(&record)?;
+            let input = open(&args.file, &campaign).map_err(|error| error.in_file(args.file.display()))?;
+            if args.dry_run {
+                return dry_run(input, &campaign, context);
+            }
+            let loaded = into_lanes(input, &record, campaign, rejects, store, context).await?;
+            say(&record, &loaded, &mut store.connection, context).await
+        })
+        .await
+}
+
+/// Checks every row and loads none.
+fn dry_run(input: Input, campaign: &Campaign, context: &Context) -> Result<Exit, CliError> {
+    let mut reader = RowReader::new(input.source, campaign)?;
+    let (mut rows, mut reasons) = (0u64, BTreeMap::<&str, u64>::new());
+    while let Some(outcome) = reader.next_row()? {
+        rows += 1;
+        if let Outcome::Reject(reject) = outcome {
+            *reasons.entry(reject.reason_code()).or_default() += 1;
+        }
+    }
+    let rejected: u64 = reasons.values().sum();
+    if context.out.json {
+        context.out.object(&json!({
+            "schema": 1, "id": campaign.id, "dry_run": true, "rows": rows, "rejected": rejected, "reasons": reasons,
+        }))?;
+    } else {
+        context.out.line(format!(
+            "campaign {}: {}, {} good, {} would be rejected; nothing was loaded",
+            campaign.id,
+            counted(rows, "row"),
+            count(rows - rejected),
+            count(rejected)
+        ))?;
+        say_reasons(&reasons, context)?;
+    }
+    Ok(if rejected > 0 { Exit::Partial } else { Exit::Done })
+}
+
+async fn into_lanes(
+    input: Input,
+    record: &CampaignRecord,
+    campaign: Campaign,
+    rejects: PathBuf,
+    store: &mut Store,
+    context: &Context,
+) -> Result<Loaded, CliError> {
+    let redis = &mut store.connection;
+    let lanes = freeze(record, campaign.expected.or(input.rows).unwrap_or(EXPECTED_DEFAULT), redis).await?;
+    let numbers = numbers(record.seq, &lanes, &campaign, &context.config, redis).await?;
+    // The time comes first, so that loads sort by it.
+    let name = format!("{:012x}{:08x}", clock::wall().0, rand::random::<u32>());
+    // A sign of life before the state is looked at: an engine that sees it does not call the campaign done.
+    let nothing = LoadTotals::default();
+    campaigns::load_progress(redis, record.seq, &name, nothing, Some(clock::wall().0)).await?;
+    move_on(record, false, redis).await?;
+    let plan = LoadPlan {
+        seq: record.seq,
+        campaign,
+        lanes,
+        numbers,
+        key: store.installation.key,
+        load: name,
+        rejects,
+        redis: store.client.clone(),
+        timeouts: store.timeouts,
+    };
+    let loaded = in_thread(plan, input, store.server.as_mut(), context).await?;
+    let LoadTotals { loaded: new, duplicate, .. } = loaded.totals;
+    if new + duplicate > 0 {
+        // Again: the engine may have found the campaign done just before the load was heard of.
+        move_on(record, true, &mut store.connection).await?;
+    }
+    Ok(loaded)
+}
+
+/// The lanes of the campaign: as its first load fixed them, or as this one does.
+async fn freeze(
+    record: &CampaignRecord,
+    expected: u64,
+    redis: &mut MultiplexedConnection,
+) -> Result<Lanes, CliError> {
+    let (expected, slices) = match record.slices.as_slice() {
+        [] => campaigns::freeze_slices(redis, record.seq, expected, Lanes::plan(expected).slices()).await?,
+        fixed => (record.expected, fixed.to_vec()),
+    };
+    let lanes = Lanes::frozen(expected, &slices);
+    lanes.ok_or_else(|| {
+        CliError::new(Exit::Failed, "corrupt", format!("campaign {}: its lanes cannot be read", record.id))
+    })
+}
+
+/// The number of each lane: the one it has while that is in the pool, else the one it likes best.
+async fn numbers(
+    seq: CampaignSeq,
+    lanes: &Lanes,
+    campaign: &Campaign,
+    config: &Config,
+    redis: &mut MultiplexedConnection,
+) -> Result<Vec<NumberId>, CliError> {
+    let weight = |rate: Option<f64>| rate.unwrap_or(UNLIMITED_WEIGHT);
+    let pool =
+        pool(campaign, config).into_iter().map(|number| (number.id.clone(), weight(number.rate_per_s)));
+    let pool: Vec<(NumberId, f64)> = pool.collect();
+    if pool.is_empty() {
+        let message = format!(
+            "no number of account {} that campaign {} may use is in the configuration",
+            campaign.account, campaign.id
+        );
+        return Err(CliError::usage("no_number", message).field("number").hint("add a [[number]] for it"));
+    }
+    let ids: Vec<LaneId> = (0..lanes.count()).map(|lane| LaneId { campaign: seq, lane }).collect();
+    let stored = lane::counters(redis, &ids).await?.into_iter().map(|counters| counters.number);
+    let liked = route::assign(&lanes.loads(), &pool);
+    let choose = |(stored, liked): (Option<NumberId>, usize)| {
+        let still = stored.filter(|number| pool.iter().any(|(known, _)| known == number));
+        still.unwrap_or_else(|| pool[liked].0.clone())
+    };
+    Ok(stored.zip(liked).map(choose).collect())
+}
+
+/// Reopens a campaign that is done; makes a draft ready once something is `loaded`.
+async fn move_on(
+    record: &CampaignRecord,
+    loaded: bool,
+    redis: &mut MultiplexedConnection,
+) -> Result<(), CliError> {
+    for _ in 0..MOVES_MAX {
+        let seen = campaigns::find(redis, &record.id).await?.state;
+        match after(seen, Verb::Load) {
+            Transition::Changed(CampaignState::Ready) if !loaded => return Ok(()),
+            Transition::Changed(new) => {
+                if campaigns::set_state(redis, record.seq, (seen, new), clock::wall().0).await? {
+                    campaigns::announce(redis).await?;
+                    return Ok(());
+                }
+            }
+            // Cancelled meanwhile: what was loaded is cancelled with the rest.
+            Transition::Already | Transition::Refused { .. } => return Ok(()),
+        }
+    }
+    let message = format!("campaign {} is being moved by somebody else; try again", record.id);
+    Err(CliError::new(Exit::Failed, "moved", message))
+}
+
+/// Loads from a thread of its own, so that Ctrl-C and the progress are served meanwhile.
+async fn in_thread(
+    plan: LoadPlan,
+    input: Input,
+    mut server: Option<&mut RedisServer>,
+    context: &Context,
+) -> Result<Loaded, CliError> {
+    let progress = Arc::new(Progress::default());
+    let mut meter = Meter::new(&context.out, input.size);
+    let (tell, mut told) = oneshot::channel::<Result<Loaded, LoadError>>();
+    let shared = progress.clone();
+    let work = move || drop(tell.send(load(plan, input.source, &shared)));
+    let thread = std::thread::Builder::new().name("load".to_owned()).spawn(work);
+    thread.map_err(|error| CliError::from(LoadError::System(error)))?;
+    let mut exited = std::pin::pin!(exit_of(server.as_deref()));
+    let done = loop {
+        tokio::select! {
+            done = &mut told => break done,
+            () = meter.tick() => meter.show(&progress),
+            // The load waits for its private Redis to be back; somebody has to bring it back.
+            () = &mut exited => if let Some(server) = &mut server {
+                server.ensure_alive().await.map_err(StoreError::Server)?;
+                exited.set(exit_of(Some(server)));
+            },
+        }
+    };
+    meter.finish();
+    let died = || {
+        CliError::new(Exit::Failed, "failed", "the loading thread died; loading again adds what is missing")
+    };
+    Ok(done.map_err(|_| died())??)
+}
+
+/// Ends when the private Redis does; never without one.
+fn exit_of(server: Option<&RedisServer>) -> impl Future<Output = ()> + use<> {
+    let exited = server.map(RedisServer::exited);
+    async move {
+        match exited {
+            Some(exited) => exited.await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+async fn say(
+    record: &CampaignRecord,
+    loaded: &Loaded,
+    redis: &mut MultiplexedConnection,
+    context: &Context,
+) -> Result<Exit, CliError> {
+    let state = campaigns::find(redis, &record.id).await.map_or(record.state, |record| record.state);
+    let LoadTotals { rows, loaded: new, duplicate, rejected } = loaded.totals;
+    let out = &context.out;
+    if out.json {
+        out.object(&json!({
+            "schema": 1, "id": record.id, "state": state.as_str(), "rows": rows, "loaded": new, "duplicate": duplicate,
+            "rejected": rejected, "reasons": loaded.reasons, "rejects_file": loaded.rejects,
+        }))?;
+    } else {
+        let [new, duplicate, refused] = [new, duplicate, rejected].map(count);
+        let rows = counted(rows, "row");
+        out.line(format!(
+            "campaign {}: {rows}, {new} loaded, {duplicate} duplicate, {refused} rejected",
+            record.id
+        ))?;
+        say_reasons(&loaded.reasons, context)?;
+        if let Some(path) = &loaded.rejects {
+            out.line(format!("rejects: {}", path.display()))?;
+            out.hint("correct them there and load that file");
+        }
+        if state == CampaignState::Ready {
+            out.hint(format!("next: carteiro campaign start {}", record.id));
+        }
+    }
+    Ok(if rejected > 0 { Exit::Partial } else { Exit::Done })
+}
+
+fn say_reasons(reasons: &BTreeMap<&str, u64>, context: &Context) -> Result<(), CliError> {
+    for (reason, rows) in reasons {
+        context.out.line(format!("  {} {reason}", context.out.paint(Paint::Yellow, &count(*rows))))?;
+    }
+    Ok(())
+}

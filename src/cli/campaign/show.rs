@@ -1,0 +1,256 @@
+//! A campaign in words and in JSON: what `status` and `list` print.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use super::super::output::{Output, Paint, count, counted, rfc3339, span};
+use super::verbs::duration;
+use super::world::{Block, Rows, View, World};
+use crate::clock::WallMs;
+use crate::domain::campaign::CampaignState;
+use crate::domain::record::State;
+use crate::policy::classify::ErrorTable;
+use crate::policy::classify::table::Row;
+
+/// Cells of a bar.
+const BAR_CELLS: u64 = 30;
+
+/// Longest time ahead that is worth telling.
+const ETA_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
+/// Everything that is shown of a campaign.
+#[derive(Clone, Copy, Debug)]
+pub struct Shown<'a> {
+    /// The campaign.
+    pub view: &'a View,
+    /// What is around it.
+    pub world: &'a World,
+    /// Names of reasons.
+    pub table: &'a ErrorTable,
+    /// Messages a second now; None while nobody sends.
+    pub rate_per_s: Option<f64>,
+    /// Now.
+    pub now: WallMs,
+}
+
+impl Shown<'_> {
+    /// As one object.
+    pub fn json(&self) -> Value {
+        let View { record, campaign, counters, rows, .. } = self.view;
+        let eta = self.eta();
+        let reasons = counters.reasons.iter().map(|((state, reason), messages)| {
+            let row = self.table.reason(*reason);
+            json!({
+                "state": state.as_str(), "reason": reason, "name": row.map(|row| &row.name),
+                "codes": row.map(Row::codes_text), "meaning": row.map(|row| &row.meaning), "messages": messages,
+            })
+        });
+        json!({
+            "schema": 1, "id": record.id, "seq": record.seq.0, "state": record.state.as_str(),
+            "since": rfc3339(record.since_ms), "account": campaign.account, "template": campaign.template.name,
+            "priority": campaign.priority.as_str(), "lanes": record.lanes(), "expected": record.expected,
+            "rows": rows.rows, "loaded": rows.loaded, "duplicate": rows.duplicate, "rejected": rows.rejected,
+            "loading": rows.loading, "load_broke_off": rows.broke_off,
+            "states": states(self.view), "reasons": reasons.collect::<Vec<_>>(), "left": self.view.left(),
+            "rate_per_s": self.rate_per_s, "eta_s": eta.map(|eta| eta.as_secs()),
+            "eta": eta.map(|eta| rfc3339(self.end(eta))),
+            "node": self.world.owner.as_ref().map(|owner| &owner.node),
+            "blocked": self.view.blocks(self.world).iter().map(|block| self.block_json(block)).collect::<Vec<_>>(),
+        })
+    }
+
+    /// As a block of lines.
+    pub fn block(&self, out: &Output) -> String {
+        let record = &self.view.record;
+        let since =
+            if record.since_ms > 0 { format!(" since {}", rfc3339(record.since_ms)) } else { String::new() };
+        let mut head =
+            format!("{}  {}{since}", out.paint(Paint::Bold, &record.id), painted(record.state, out));
+        if self.view.counters.count > 0 {
+            let bar = if out.to_terminal() {
+                format!("{} ", bar(self.dealt_with(), self.view.counters.count))
+            } else {
+                String::new()
+            };
+            head += &format!("  {bar}{}", self.progress());
+        }
+        let mut lines = vec![head];
+        lines.extend(self.pace().map(|pace| format!("  {pace}")));
+        lines.push(format!("  {}", self.states()));
+        lines.extend(
+            self.reasons().into_iter().map(|line| format!("    {}", out.paint(Paint::Yellow, &line))),
+        );
+        lines.extend(loads(&self.view.rows).into_iter().map(|line| format!("  {line}")));
+        let blocks = self.view.blocks(self.world);
+        lines.extend(
+            blocks.iter().map(|block| format!("  {}", out.paint(Paint::Red, &self.block_line(block)))),
+        );
+        lines.join("\n")
+    }
+
+    /// As one plain line.
+    pub fn line(&self) -> String {
+        let pace = self.pace().map(|pace| format!(", {pace}"));
+        let record = &self.view.record;
+        format!("{}: {}, {}{}", record.id, record.state, self.progress(), pace.unwrap_or_default())
+    }
+
+    fn dealt_with(&self) -> u64 {
+        self.view.counters.count - self.view.left()
+    }
+
+    fn progress(&self) -> String {
+        let all = self.view.counters.count;
+        let tenths = (self.dealt_with() * 1_000).checked_div(all).unwrap_or(0);
+        format!("{}.{}%  {} of {}", tenths / 10, tenths % 10, count(self.dealt_with()), count(all))
+    }
+
+    fn pace(&self) -> Option<String> {
+        let rate = self.rate_per_s?;
+        if self.view.left() == 0 {
+            return None;
+        }
+        let eta = self.eta().map(|eta| format!("  done in about {} ({})", span(eta), rfc3339(self.end(eta))));
+        Some(format!("rate {rate:.0}/s{}", eta.unwrap_or_default()))
+    }
+
+    fn eta(&self) -> Option<Duration> {
+        let rate = self.rate_per_s.filter(|rate| *rate > 0.0)?;
+        let eta = duration(self.view.left(), rate);
+        (self.view.left() > 0 && self.view.record.state == CampaignState::Running && eta < ETA_MAX)
+            .then_some(eta)
+    }
+
+    fn end(&self, eta: Duration) -> u64 {
+        self.now.0.saturating_add(u64::try_from(eta.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    fn states(&self) -> String {
+        let counters = &self.view.counters;
+        let there = State::ALL.into_iter().filter(|state| counters.of(*state) > 0);
+        let states: Vec<String> =
+            there.map(|state| format!("{} {}", state.as_str(), count(counters.of(state)))).collect();
+        if states.is_empty() { "no messages yet".to_owned() } else { states.join("  ") }
+    }
+
+    /// One line per state and reason, the commonest first.
+    fn reasons(&self) -> Vec<String> {
+        let mut reasons: Vec<_> = self.view.counters.reasons.iter().collect();
+        reasons.sort_by_key(|(key, messages)| (std::cmp::Reverse(**messages), **key));
+        let words = |((state, reason), messages): (&(State, u8), &u64)| {
+            let row = self.table.reason(*reason);
+            let name = row.map_or_else(|| format!("reason {reason}"), with_codes);
+            let meaning = row.map(|row| format!(": {}", row.meaning)).unwrap_or_default();
+            format!("{} {} {name}{meaning}", count(*messages), state.as_str())
+        };
+        reasons.into_iter().map(words).collect()
+    }
+
+    fn block_line(&self, block: &Block) -> String {
+        let until = block.until_ms.map(|until| format!(" until {}", rfc3339(until))).unwrap_or_default();
+        let row = block.row.and_then(|row| self.table.reason(row));
+        let why = row
+            .map(|row| format!(" by {}: {}; {}", with_codes(row), row.meaning, row.action))
+            .unwrap_or_default();
+        let numbers = counted(block.numbers.len() as u64, "number");
+        match (block.reason.as_str(), &block.scope) {
+            ("no_serve", _) => "blocked: no serve is running; start one with `carteiro serve`".to_owned(),
+            ("not_configured", _) => format!(
+                "blocked: {numbers} not in the configuration of the running serve ({}); restart it, and their messages move to others",
+                listed_numbers(block)
+            ),
+            (reason, Some(scope)) if scope == "app:all" => format!("blocked: everything {reason}{why}"),
+            (reason, Some(scope)) => format!("blocked: {} {reason}{why}", scope.replacen(':', " ", 1)),
+            (reason, None) => format!("blocked: {numbers} by {reason}{until} ({})", listed_numbers(block)),
+        }
+    }
+
+    fn block_json(&self, block: &Block) -> Value {
+        let row = block.row.and_then(|row| self.table.reason(row));
+        json!({
+            "reason": block.reason, "scope": block.scope, "numbers": block.numbers, "until": block.until_ms.map(rfc3339),
+            "name": row.map(|row| &row.name), "meaning": row.map(|row| &row.meaning), "action": row.map(|row| &row.action),
+        })
+    }
+}
+
+/// A campaign as a line of `list`.
+pub fn listed(view: &View, out: &Output) -> String {
+    let (record, rows) = (&view.record, &view.rows);
+    let id = out.paint(Paint::Bold, &record.id);
+    let left = if view.left() > 0 { format!("  left {}", count(view.left())) } else { String::new() };
+    format!("{id}  {}  {}{left}", painted(record.state, out), counted(rows.loaded, "message"))
+}
+
+/// A campaign as an object of `list`.
+pub fn listed_json(view: &View) -> Value {
+    let record = &view.record;
+    json!({
+        "schema": 1, "id": record.id, "seq": record.seq.0, "state": record.state.as_str(),
+        "since": rfc3339(record.since_ms), "account": view.campaign.account, "template": view.campaign.template.name,
+        "priority": view.campaign.priority.as_str(), "loaded": view.rows.loaded, "left": view.left(),
+    })
+}
+
+fn states(view: &View) -> Value {
+    let states =
+        State::ALL.into_iter().map(|state| (state.as_str().to_owned(), json!(view.counters.of(state))));
+    Value::Object(states.collect::<Map<_, _>>())
+}
+
+fn loads(rows: &Rows) -> Vec<String> {
+    if *rows == Rows::default() {
+        return Vec::new();
+    }
+    let [all, loaded, duplicate, rejected] =
+        [rows.rows, rows.loaded, rows.duplicate, rows.rejected].map(count);
+    let mut lines =
+        vec![format!("rows {all} = {loaded} loaded + {duplicate} duplicate + {rejected} rejected")];
+    if rows.loading {
+        lines.push("a load is running".to_owned());
+    }
+    if rows.broke_off {
+        lines.push(
+            "the latest load broke off; loading the same file again adds only what is missing".to_owned(),
+        );
+    }
+    lines
+}
+
+fn with_codes(row: &Row) -> String {
+    let codes = row.codes_text();
+    if codes.is_empty() { row.name.clone() } else { format!("{codes} {}", row.name) }
+}
+
+fn listed_numbers(block: &Block) -> String {
+    block.numbers.iter().cloned().collect::<Vec<_>>().join(", ")
+}
+
+fn painted(state: CampaignState, out: &Output) -> String {
+    let paint = match state {
+        CampaignState::Running | CampaignState::Done => Paint::Green,
+        CampaignState::Paused => Paint::Yellow,
+        CampaignState::Cancelled => Paint::Red,
+        CampaignState::Draft | CampaignState::Ready => Paint::Dim,
+    };
+    out.paint(paint, state.as_str())
+}
+
+fn bar(done: u64, all: u64) -> String {
+    let full = (done * BAR_CELLS).checked_div(all).unwrap_or(0).min(BAR_CELLS);
+    let cells = |cell: &str, cells: u64| cell.repeat(usize::try_from(cells).unwrap_or(0));
+    format!("[{}{}]", cells("#", full), cells("-", BAR_CELLS - full))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bar_is_as_full_as_the_campaign() {
+        assert_eq!(bar(0, 0), format!("[{}]", "-".repeat(30)));
+        assert_eq!(bar(1, 2), format!("[{}{}]", "#".repeat(15), "-".repeat(15)));
+        assert_eq!(bar(7, 7), format!("[{}]", "#".repeat(30)));
+    }
+}

@@ -1,0 +1,142 @@
+//! What every command shares: configuration, Redis, waiting for the engine, asking the operator.
+
+use std::io::{self, BufRead};
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use tokio::sync::oneshot;
+
+use super::Global;
+use super::exit::{CliError, Exit};
+use super::output::Output;
+use crate::app::store::Store;
+use crate::clock;
+use crate::config::{Config, LoadOptions, Loaded};
+use crate::queue::{campaigns, owner};
+
+/// How long the engine may take to acknowledge; divided by `time_scale` like every wait.
+const ACKNOWLEDGE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Pause between two looks at its acknowledgement.
+const ACKNOWLEDGE_POLL: Duration = Duration::from_millis(10);
+
+/// What every command shares.
+#[derive(Debug)]
+pub struct Context {
+    /// How and what to print.
+    pub out: Output,
+    /// The configuration.
+    pub config: Config,
+}
+
+/// What the engine said to a change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Acknowledged {
+    /// It acts on it.
+    By(String),
+    /// No engine runs.
+    NobodyRuns,
+    /// This one lives and did not answer in time.
+    Missing(String),
+}
+
+impl Context {
+    /// Loads the configuration.
+    pub fn new(global: &Global, out: Output) -> Result<Self, CliError> {
+        Ok(Self { out, config: load_config(global)?.config })
+    }
+
+    /// Runs `work` with Redis and lets go of it afterwards, whatever came of it.
+    pub async fn with_store<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut Store) -> Result<T, CliError>,
+    ) -> Result<T, CliError> {
+        let mut store = Store::open(&self.config).await?;
+        let done = work(&mut store).await;
+        if let Err(error) = store.close().await {
+            tracing::error!(%error, "redis was not left in order");
+        }
+        done
+    }
+
+    /// Asks the operator; without a terminal only `--yes` will do.
+    pub async fn confirm(&self, question: &str, yes: bool) -> Result<(), CliError> {
+        if yes {
+            return Ok(());
+        }
+        if !self.out.can_ask() {
+            let message = "not confirmed, and nobody can be asked without a terminal; nothing was changed";
+            return Err(CliError::not_confirmed(message).hint("add --yes if it shall be done"));
+        }
+        self.out.ask(&format!("{question} [y/N] "));
+        let (tell, told) = oneshot::channel();
+        // A thread of its own, so that Ctrl-C is heard while nobody types.
+        std::thread::spawn(move || {
+            let mut line = String::new();
+            drop(io::stdin().lock().read_line(&mut line));
+            drop(tell.send(line));
+        });
+        let answer = told.await.unwrap_or_default();
+        if matches!(answer.trim(), "y" | "Y" | "yes" | "Yes" | "YES") {
+            return Ok(());
+        }
+        Err(CliError::not_confirmed("not confirmed; nothing was changed"))
+    }
+}
+
+impl Acknowledged {
+    /// The node that runs, if one does.
+    pub fn node(&self) -> Option<&str> {
+        match self {
+            Self::By(node) | Self::Missing(node) => Some(node),
+            Self::NobodyRuns => None,
+        }
+    }
+
+    /// An error when the engine lives and did not answer.
+    pub fn check(&self) -> Result<(), CliError> {
+        let Self::Missing(node) = self else { return Ok(()) };
+        let message = format!(
+            "the change is stored, but node {node} lives and has not acknowledged it in time; it may still begin new sends"
+        );
+        let hint = "look at the node's log, then give the same command again";
+        Err(CliError::new(Exit::Partial, "not_acknowledged", message).hint(hint))
+    }
+}
+
+/// Loads the configuration.
+pub fn load_config(global: &Global) -> Result<Loaded, CliError> {
+    let mut overrides = Vec::new();
+    for set in &global.set {
+        let (key, value) = set.split_once('=').ok_or_else(|| {
+            CliError::usage("usage", format!("--set {set:?} has no \"=\": write --set cloud.timeout=20s"))
+        })?;
+        overrides.push((key.trim().to_owned(), value.trim().to_owned()));
+    }
+    if let Some(scale) = global.time_scale {
+        overrides.push(("time_scale".to_owned(), scale.to_string()));
+    }
+    Ok(Config::load(&LoadOptions::of_process(global.config.clone(), overrides))?)
+}
+
+/// Tells the engine that something changed and waits until it acts on it, or is gone.
+pub async fn announce(
+    connection: &mut MultiplexedConnection,
+    config: &Config,
+) -> Result<Acknowledged, CliError> {
+    let timeout = ACKNOWLEDGE_TIMEOUT / config.time_scale.max(1);
+    let version = campaigns::announce(connection).await?;
+    let begun = clock::mono();
+    loop {
+        let Some(owner) = owner::live_owner(connection).await? else {
+            return Ok(Acknowledged::NobodyRuns);
+        };
+        if owner.acknowledged >= version {
+            return Ok(Acknowledged::By(owner.node));
+        }
+        if clock::mono().since(begun) > timeout {
+            return Ok(Acknowledged::Missing(owner.node));
+        }
+        tokio::time::sleep(ACKNOWLEDGE_POLL).await;
+    }
+}

@@ -1,0 +1,8 @@
+//! The whole engine as its operator runs it: `carteiro serve` as a process, a private Redis, the simulator, and the
+//! simulator's ledger as the judge.
+#![allow(clippy::unwrap_used, reason = "helpers of tests may panic like tests")]
+
+mod crashes;
+mod life;
+mod rig;
+mod scopes;
