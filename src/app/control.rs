@@ -221,6 +221,7 @@ impl Control {
                 self.state.scanned.remove(&seq);
                 if let Some(known) = self.state.campaigns.remove(&seq) {
                     self.metrics.drop_campaign(&known.record.id);
+                    self.clear_agendas(&known).await?;
                 }
                 self.state.catalog.forget(seq);
             }
@@ -244,6 +245,18 @@ impl Control {
         if scan {
             self.scan(seq).await?;
             self.state.scanned.insert(seq, grown);
+        }
+        Ok(())
+    }
+
+    /// Takes the lanes of a campaign that is over off every agenda, so that agendas do not grow for ever. A load that
+    /// opens the campaign again puts them back.
+    async fn clear_agendas(&self, known: &Known) -> Result<(), QueueError> {
+        let seq = known.record.seq;
+        let lanes: Vec<LaneId> =
+            (0..known.record.lanes()).map(|lane| LaneId { campaign: seq, lane }).collect();
+        for number in &self.config.numbers {
+            self.link.call(async |redis| agenda::remove(redis, &number.id, &lanes).await).await?;
         }
         Ok(())
     }

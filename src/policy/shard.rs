@@ -167,11 +167,6 @@ impl<P> Shard<P> {
         self.outputs.pop_front().unwrap_or_else(|| Output::Sleep(self.deadline()))
     }
 
-    /// Requests in flight.
-    pub fn in_flight(&self) -> usize {
-        self.in_flight
-    }
-
     /// What every number is doing.
     pub fn numbers(&self) -> impl Iterator<Item = NumberView> + '_ {
         self.numbers.iter().map(|number| NumberView {

@@ -13,11 +13,6 @@ use super::QueueError;
 macro_rules! scripts {
     ($($name:ident = $file:literal;)*) => {
         $(pub(super) static $name: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!($file)));)*
-
-        /// Every script with its file, for tests and loading ahead.
-        pub fn all() -> Vec<(&'static str, &'static Script)> {
-            vec![$(($file, &*$name)),*]
-        }
     };
 }
 
