@@ -1,10 +1,13 @@
 //! The only reader of time.
 //!
-//! Monotonic time counts from the start of the process; wall time is an instant for calendars and files.
-//! Everything else takes `now` as an argument.
+//! Monotonic time counts from the start of the process and goes on while the machine is suspended, since what a process
+//! owns ends in the meantime; wall time is an instant for calendars and files. Everything else takes `now` as an
+//! argument.
 
 use std::sync::LazyLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use nix::time::{ClockId, clock_gettime};
 
 /// Monotonic time since the process read the clock first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -14,14 +17,17 @@ pub struct Mono(pub Duration);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WallMs(pub u64);
 
-#[allow(clippy::disallowed_methods, reason = "this file is the one place that reads time")]
-static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+static START: LazyLock<Duration> = LazyLock::new(since_boot);
+
+/// Time since the machine started, suspension included. `Instant` leaves that out on Linux.
+fn since_boot() -> Duration {
+    clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from).expect("linux has this clock since 2.6.39")
+}
 
 /// Reads the monotonic clock.
-#[allow(clippy::disallowed_methods, reason = "this file is the one place that reads time")]
 pub fn mono() -> Mono {
     let start = *START;
-    Mono(Instant::now().saturating_duration_since(start))
+    Mono(since_boot().saturating_sub(start))
 }
 
 /// Reads the wall clock; a clock before 1970 reads as 1970.
@@ -32,9 +38,11 @@ pub fn wall() -> WallMs {
 }
 
 impl Mono {
-    /// The instant as tokio's timers want it.
+    /// The instant as tokio's timers want it. They stand still while the machine is suspended, so a timer that was set
+    /// before may fire late, never early.
+    #[allow(clippy::disallowed_methods, reason = "this file is the one place that reads time")]
     pub fn to_tokio(self) -> tokio::time::Instant {
-        tokio::time::Instant::from_std(*START + self.0)
+        tokio::time::Instant::from_std(Instant::now() + self.since(mono()))
     }
 
     /// `self + wait`, saturating.

@@ -4,8 +4,15 @@
 //! edge and trusted from there on.
 
 pub mod area;
+pub mod boleto;
+pub mod calendar;
 pub mod campaign;
+pub mod document;
+pub mod format;
+pub mod hours;
 pub mod ids;
 pub mod person;
+pub mod pix;
+pub mod receipt;
 pub mod record;
 pub mod template;

@@ -3,6 +3,11 @@
 use std::fmt;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
+use super::calendar::OwnHours;
+use super::format::Format;
+use super::hours::WeekHours;
 use super::ids::NumberId;
 use super::template::Template;
 
@@ -57,6 +62,19 @@ pub struct Variable {
     pub name: String,
     /// Column of the recipients file.
     pub column: String,
+    /// How the column is written, and how it is shown.
+    pub format: Format,
+}
+
+/// A boleto's line or a Pix code that must say what the message says. All are positions in [`Campaign::variables`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PaymentCheck {
+    /// The line or code.
+    pub code: usize,
+    /// The amount that it must have.
+    pub value: Option<usize>,
+    /// The due date that it must have.
+    pub due: Option<usize>,
 }
 
 /// A campaign as validated from its file.
@@ -74,6 +92,8 @@ pub struct Campaign {
     pub columns: Columns,
     /// Columns that fill slots, in the order in which a row's values are stored.
     pub variables: Vec<Variable>,
+    /// Payment codes that are compared with other columns of their row.
+    pub checks: Vec<PaymentCheck>,
     /// What makes two rows the same message.
     pub dedup: DedupKey,
     /// Rows the operator expects over all loads; fixes the lanes at the first load.
@@ -84,6 +104,25 @@ pub struct Campaign {
     pub retry: RetryPolicy,
     /// A message older than this since its load is expired, not sent.
     pub validity: Duration,
+    /// From then on every message of it is expired, not sent.
+    pub valid_until: Option<Timestamp>,
+    /// What it says of its hours.
+    pub calendar: OwnHours,
+    /// When so many fail that it pauses by itself; None: never.
+    pub stop_if: Option<StopIf>,
+    /// Hours in which it may send, within those that the engine allows anyway; None: all of them.
+    pub hours: Option<WeekHours>,
+    /// The most that it may use of each number's rate, in thousandths; None: all of it.
+    pub pace_share_per_mille: Option<u16>,
+}
+
+/// The brake: pause after so many messages when more than this share of them failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StopIf {
+    /// Messages that must have come to an end since the start before it looks.
+    pub after: u64,
+    /// The share that may fail, in thousandths.
+    pub failed_per_mille: u16,
 }
 
 /// Where a campaign stands.
@@ -116,6 +155,16 @@ pub enum Verb {
     Resume,
     /// Ends it for good.
     Cancel,
+    /// Sends the first N, then pauses.
+    First,
+    /// Begins sending at a time.
+    Schedule,
+    /// Changes how it is sent.
+    Set,
+    /// Takes no more recipients.
+    Close,
+    /// Tries again what Meta certainly refused.
+    Retry,
 }
 
 /// What a verb does to a campaign in a given state.
@@ -141,6 +190,7 @@ pub fn after(state: CampaignState, verb: Verb) -> Transition {
     use CampaignState as S;
     use Transition::{Already, Changed};
     const CANCELLED: &str = "the campaign is cancelled, for good; create a new one";
+    const EMPTY: &str = "the campaign has no recipients yet; load some with `campaign load`";
     const NOT_STARTED: &str = "the campaign is not started; use `campaign start`";
     let refused = |why| Transition::Refused { why };
     match (verb, state) {
@@ -149,9 +199,7 @@ pub fn after(state: CampaignState, verb: Verb) -> Transition {
         (Verb::Load, S::Done) => Changed(S::Running),
         (Verb::Load, S::Cancelled) => refused(CANCELLED),
 
-        (Verb::Start, S::Draft) => {
-            refused("the campaign has no recipients yet; load some with `campaign load`")
-        }
+        (Verb::Start, S::Draft) => refused(EMPTY),
         (Verb::Start, S::Ready) => Changed(S::Running),
         (Verb::Start, S::Running | S::Done) => Already,
         (Verb::Start, S::Paused) => refused("the campaign is paused; use `campaign resume`"),
@@ -173,6 +221,29 @@ pub fn after(state: CampaignState, verb: Verb) -> Transition {
         (Verb::Cancel, S::Draft | S::Ready | S::Running | S::Paused) => Changed(S::Cancelled),
         (Verb::Cancel, S::Done) => refused("the campaign is done, so nothing is left to cancel"),
         (Verb::Cancel, S::Cancelled) => Already,
+
+        // That a paused one paused after its first N, and a running one is at them, is asked of its record.
+        (Verb::First, S::Ready | S::Paused) => Changed(S::Running),
+        (Verb::First, S::Running) => Already,
+        (Verb::First | Verb::Schedule, S::Draft) => refused(EMPTY),
+        (Verb::First | Verb::Schedule, S::Done) => {
+            refused("the campaign is done, so nothing is left to send")
+        }
+        (Verb::First | Verb::Schedule, S::Cancelled) => refused(CANCELLED),
+
+        (Verb::Schedule, S::Ready) => Already,
+        (Verb::Schedule, S::Running) => refused("the campaign is running already"),
+        (Verb::Schedule, S::Paused) => refused("the campaign is paused; use `campaign resume`"),
+
+        (Verb::Set, S::Draft | S::Ready | S::Running | S::Paused | S::Done) => Already,
+        (Verb::Set, S::Cancelled) => refused(CANCELLED),
+
+        (Verb::Close, _) => Already,
+
+        (Verb::Retry, S::Draft | S::Ready) => refused(NOT_STARTED),
+        (Verb::Retry, S::Running | S::Paused) => Already,
+        (Verb::Retry, S::Done) => Changed(S::Running),
+        (Verb::Retry, S::Cancelled) => refused(CANCELLED),
     }
 }
 
@@ -207,7 +278,18 @@ impl fmt::Display for CampaignState {
 
 impl Verb {
     /// All verbs.
-    pub const ALL: [Self; 5] = [Self::Load, Self::Start, Self::Pause, Self::Resume, Self::Cancel];
+    pub const ALL: [Self; 10] = [
+        Self::Load,
+        Self::Start,
+        Self::Pause,
+        Self::Resume,
+        Self::Cancel,
+        Self::First,
+        Self::Schedule,
+        Self::Set,
+        Self::Close,
+        Self::Retry,
+    ];
 
     /// Its name on the command line.
     pub fn as_str(self) -> &'static str {
@@ -217,6 +299,11 @@ impl Verb {
             Self::Pause => "pause",
             Self::Resume => "resume",
             Self::Cancel => "cancel",
+            Self::First => "start --first",
+            Self::Schedule => "start --at",
+            Self::Set => "set",
+            Self::Close => "close",
+            Self::Retry => "retry",
         }
     }
 }
@@ -281,6 +368,13 @@ impl DedupKey {
     }
 }
 
+impl Default for StopIf {
+    /// After 500, when more than 5% failed.
+    fn default() -> Self {
+        Self { after: 500, failed_per_mille: 50 }
+    }
+}
+
 impl Default for RetryPolicy {
     /// Five attempts, 2 s doubling to 10 min.
     fn default() -> Self {
@@ -296,14 +390,14 @@ mod tests {
     /// (`D`raft, rea`Y`, `R`unning, `P`aused, d`O`ne, `C`ancelled).
     #[test]
     fn every_verb_in_every_state() {
-        //                    load start pause resume cancel
+        //                    load start pause resume cancel first schedule set close retry
         let table = [
-            (CampaignState::Draft, "Y ! ! ! C"),
-            (CampaignState::Ready, ". R ! ! C"),
-            (CampaignState::Running, ". . P . C"),
-            (CampaignState::Paused, ". ! . R C"),
-            (CampaignState::Done, "R . ! . !"),
-            (CampaignState::Cancelled, "! ! ! ! ."),
+            (CampaignState::Draft, "Y ! ! ! C ! ! . . !"),
+            (CampaignState::Ready, ". R ! ! C R . . . !"),
+            (CampaignState::Running, ". . P . C . ! . . ."),
+            (CampaignState::Paused, ". ! . R C R ! . . ."),
+            (CampaignState::Done, "R . ! . ! ! ! . . R"),
+            (CampaignState::Cancelled, "! ! ! ! . ! ! ! . !"),
         ];
         for (state, row) in table {
             let cells: Vec<_> = Verb::ALL

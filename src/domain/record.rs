@@ -12,6 +12,10 @@
 //!                       │              └─► in doubt ─ settle of the same generation ─► any of the above
 //!                       └ owner lost ──► in doubt
 //! ```
+//!
+//! What Meta's receipts make of a record is in [`super::receipt`].
+
+use super::receipt;
 
 /// Bytes of a record.
 pub const RECORD_BYTES: usize = 4;
@@ -157,7 +161,8 @@ impl Record {
     #[must_use]
     pub fn claimed(self) -> Option<Self> {
         let generation = self.generation.checked_add(1)?;
-        self.state.claimable().then_some(Self { state: State::Sending, generation, ..self })
+        let flags = receipt::aged(self.flags);
+        self.state.claimable().then_some(Self { state: State::Sending, generation, flags, ..self })
     }
 
     /// Gives a claim back unsent: None unless it is sending under this generation.

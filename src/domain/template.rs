@@ -60,11 +60,32 @@ pub enum Header {
         /// The name the debtor sees.
         filename: Option<Value>,
     },
+    /// A document by file: the file's path, or of a row the id that Meta gave it.
+    DocumentFile {
+        /// Fixed: a path of the campaign file. Variable: of the row, a path while it is loaded, Meta's id afterwards.
+        file: Value,
+        /// The name the debtor sees.
+        filename: Option<Value>,
+    },
+    /// An image by file, as with documents.
+    ImageFile {
+        /// The file.
+        file: Value,
+    },
     /// An image by link.
     Image {
         /// Where Meta fetches it.
         link: Value,
     },
+}
+
+/// What kind of file a header carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MediaKind {
+    /// PDF.
+    Document,
+    /// JPEG or PNG.
+    Image,
 }
 
 /// What a payment button carries (Brazil; whatsapp.md section 3).
@@ -171,6 +192,15 @@ impl Text {
 }
 
 impl Template {
+    /// The header's file and its kind, if it has one by file.
+    pub fn media_file(&self) -> Option<(&Value, MediaKind)> {
+        match &self.header {
+            Some(Header::DocumentFile { file, .. }) => Some((file, MediaKind::Document)),
+            Some(Header::ImageFile { file }) => Some((file, MediaKind::Image)),
+            _ => None,
+        }
+    }
+
     /// The body as the debtor will read it.
     pub fn render_body<S: AsRef<str>>(&self, values: &[S]) -> String {
         self.body.render(values)
