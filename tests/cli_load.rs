@@ -47,7 +47,10 @@ fn a_campaign_from_its_file_to_its_report() {
     let ran = place.run(&["campaign", "load", "teste", "good.csv"]);
     assert_eq!(
         (ran.code, ran.out.as_str()),
-        (0, "campaign teste: 300 rows, 0 loaded, 300 duplicate, 0 rejected\n")
+        (
+            0,
+            "campaign teste: 300 rows, 0 loaded, 300 duplicate, 0 rejected\nduplicates: good.csv.duplicates.csv\n"
+        )
     );
 
     what_the_report_says(&place);
@@ -74,6 +77,105 @@ fn what_the_report_says(place: &Place) {
     let kept: Vec<_> =
         fs::read_dir(place.dir.path()).unwrap().map(Result::unwrap).filter(left_over).collect();
     assert_eq!(kept.len(), 1, "only the first rejects file, kept beside the second: {kept:?}");
+}
+
+/// The duplicates file without the input's own columns: line, code, repeated line, load.
+fn duplicates(place: &Place, name: &str) -> Vec<[String; 4]> {
+    let path = place.path(name);
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    let mut reader = csv::Reader::from_path(path).unwrap();
+    let header: Vec<_> = reader.headers().unwrap().iter().map(str::to_owned).collect();
+    assert_eq!(header, ["telefone", "contrato", "nome", "line", "code", "repeats_line", "repeats_load"]);
+    let rows = reader.records().map(Result::unwrap);
+    rows.map(|row| [3, 4, 5, 6].map(|at| row[at].to_owned())).collect()
+}
+
+#[test]
+fn every_duplicate_says_what_it_repeats() {
+    let place = Place::with_campaign();
+    let again = "11981000001,C1,Maria\n(11) 8100-0002,C2,Mariana\n";
+    place.write("a.csv", &(file(0..300) + again));
+    let loaded = place.json(&["campaign", "load", "teste", "a.csv"], 0);
+    assert_eq!(totals(&loaded), [302, 300, 2, 0]);
+    assert_eq!(loaded["duplicate_differs"], 1);
+    assert_eq!(loaded["duplicates_file"], "a.csv.duplicates.csv");
+    let expect = [["302", "duplicate", "3", "this"], ["303", "duplicate_differs", "4", "this"]];
+    assert_eq!(duplicates(&place, "a.csv.duplicates.csv"), expect.map(|row| row.map(str::to_owned)));
+
+    // Another file repeats rows of the first, one with another contract, and one row of its own.
+    let rows = "telefone,contrato,nome\n11981000299,C299,Maria\n11981000005,C9,Maria\n11981999999,N,Bia\n11981000005,C9,Maria\n";
+    place.write("b.csv", rows);
+    let loaded = place.json(&["campaign", "load", "teste", "b.csv"], 0);
+    assert_eq!(totals(&loaded), [4, 1, 3, 0]);
+    assert_eq!(loaded["duplicate_differs"], 1);
+    let mut found = duplicates(&place, "b.csv.duplicates.csv");
+    found.sort();
+    let began = found[0][3].clone();
+    assert!(began.starts_with("20") && began.ends_with('Z'), "{began}");
+    let expect = [
+        ["2", "duplicate", "301", began.as_str()],
+        ["3", "duplicate_differs", "7", began.as_str()],
+        ["5", "duplicate", "3", "this"],
+    ];
+    assert_eq!(found, expect.map(|row| row.map(str::to_owned)));
+
+    // The same file again: all of it, without a second set of files.
+    let loaded = place.json(&["campaign", "load", "teste", "a.csv"], 0);
+    assert_eq!((totals(&loaded), &loaded["duplicate_differs"]), ([302, 0, 302, 0], &json!(1)));
+    let found = duplicates(&place, "a.csv.duplicates.csv");
+    assert_eq!(found.len(), 302);
+    assert!(
+        found.iter().all(|row| row[2] == row[0] || row[3] == "this"),
+        "each repeats itself of the first load"
+    );
+    let left: Vec<_> =
+        fs::read_dir(place.dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(!left.iter().any(|name| name.to_string_lossy().contains("waiting")), "{left:?}");
+}
+
+#[test]
+fn a_dry_run_counts_what_the_load_then_counts() {
+    let place = Place::with_campaign();
+    place.write("a.csv", &file(0..300));
+    place.ok(&["campaign", "load", "teste", "a.csv"]);
+    let bad = "11981000290,C290,Maria\n11981000350,C350,Maria\n11981000351,C351,Outra\n1131234567,L1,Ana\n";
+    place.write("b.csv", &(file(280..400) + bad));
+    let dry = place.json(&["campaign", "load", "teste", "b.csv", "--dry-run"], 3);
+    let of = |name: &str| dry[name].as_u64().unwrap();
+    assert_eq!(["rows", "new", "loaded", "duplicate", "rejected"].map(of), [124, 100, 0, 23, 1], "{dry}");
+    assert_eq!(["known", "duplicate_differs"].map(of), [20, 1], "{dry}");
+    let said = place.run(&["campaign", "load", "teste", "b.csv", "--dry-run"]).out;
+    assert!(
+        said.contains("124 rows, 100 would be loaded, 23 duplicate, 1 rejected; nothing was loaded"),
+        "{said}"
+    );
+    assert!(
+        said.contains("20 duplicate of what is loaded already") && said.contains("1 duplicate_differs"),
+        "{said}"
+    );
+    assert_eq!(totals(&place.status()), [300, 300, 0, 0]);
+    let loaded = place.json(&["campaign", "load", "teste", "b.csv"], 3);
+    assert_eq!((totals(&loaded), &loaded["duplicate_differs"]), ([124, 100, 23, 1], &json!(1)));
+}
+
+#[test]
+fn what_is_loaded_may_be_ndjson_or_in_windows_1252() {
+    let place = Place::with_campaign();
+    let ndjson = "{\"telefone\":11981000001,\"contrato\":\"C1\",\"nome\":\"Zé\"}\n{\"telefone\":\"1131234567\",\"nome\":\"Ana\"}\n";
+    place.write("a.ndjson", ndjson);
+    let loaded = place.json(&["campaign", "load", "teste", "a.ndjson"], 3);
+    assert_eq!(totals(&loaded), [2, 1, 0, 1]);
+    fs::write(place.path("b.csv"), b"telefone;contrato;nome\n11981000002;C2;Jo\xe3o\n").unwrap();
+    let loaded = place.json(&["campaign", "load", "teste", "b.csv", "--format", "csv"], 0);
+    assert_eq!(totals(&loaded), [1, 1, 0, 0]);
+    let loaded = place.json(&["campaign", "load", "teste", "b.csv", "--encoding", "utf-8"], 3);
+    assert_eq!(loaded["reasons"], json!({"not_utf8": 1}));
+    for (args, field) in [(["--format", "xls"], "--format"), (["--encoding", "latin9"], "--encoding")] {
+        let all = ["campaign", "load", "teste", "b.csv", args[0], args[1]];
+        assert_eq!(place.error(&all, 2)["field"], field);
+    }
+    let refused = place.error(&["campaign", "load", "teste", "b.csv", "--sheet", "Plan1"], 2);
+    assert_eq!(refused["message"], "--sheet does not apply to csv");
 }
 
 /// Rows fed to a load that is stopped half way: more than it reads ahead to find the header.
@@ -132,7 +234,9 @@ fn an_interrupted_load_ends_with_130_and_can_be_loaded_again() {
     assert_eq!(fed.child.wait().unwrap().code(), Some(130));
     let mut said = String::new();
     fed.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
-    assert!(said.ends_with("error: interrupted\n"), "{said}");
+    let hint =
+        "hint: what was loaded until then stays; loading the same file again adds only what is missing\n";
+    assert!(said.ends_with(&format!("error: interrupted\n{hint}")), "{said}");
     place.write("whole.csv", &file(0..FED_ROWS));
     let rest = u64::from(FED_ROWS) - FED_CHUNKED;
     assert_eq!(

@@ -54,6 +54,9 @@ fn read(input: impl Read, campaign: &Campaign, rejects: &Path) -> Found {
     found
 }
 
+/// Due 10/12/2026, R$ 150,75.
+const LINE: &str = "00190000090123456700400000101170816560000015075";
+
 const COLUMNS: &str = "contrato;cliente;nome;primeiro_nome;telefone;valor;vencimento;produto";
 
 #[test]
@@ -66,12 +69,14 @@ fn rejects_are_corrected_and_loaded_again() {
     let columns = format!("\u{feff}{COLUMNS};linha_digitavel");
     let mut input = format!(
         "{columns}\r\n\
-         c1;7;Ana Sá;Ana;11987654321;1,00;01/12/2026;Plano;001\r\n\
-         c2;8;\"Sá; Zé\";Zé;1131234567;\"1;00\";01/12/2026;\"Plano \"\"Bom\"\"\";001\r\n\
+         c1;7;Ana Sá;Ana;11987654321;150,75;10/12/2026;Plano;{LINE}\r\n\
+         c2;8;Zé Sá;Zé;1131234567;\"150,75\";10/12/2026;\"Plano; \"\"Bom\"\"\";{LINE}\r\n\
          c3;9;Só;Só;11987654322\r\n"
     )
     .into_bytes();
-    input.extend(b"c4;1;Jo\xe3o;Jo\xe3o;11987654323;1,00;01/12/2026;Plano;001\r\n");
+    let torn =
+        [b"c4;1;Jo\xe3o;Jo\xe3o;11987654323;150,75;10/12/2026;Plano;".as_slice(), LINE.as_bytes()].concat();
+    input.extend([torn.as_slice(), b"\r\n"].concat());
 
     let first = read(&input[..], &campaign, &rejects);
     assert_eq!((first.rows, first.good), (4, 1));
@@ -82,14 +87,14 @@ fn rejects_are_corrected_and_loaded_again() {
     let written = std::fs::read(&rejects).unwrap();
     let mut expect = format!(
         "{columns};line;reason_code;reason\n\
-         c2;8;\"Sá; Zé\";Zé;1131234567;\"1;00\";01/12/2026;\"Plano \"\"Bom\"\"\";001;3;phone_landline;telefone: the phone is a \
+         c2;8;Zé Sá;Zé;1131234567;150,75;10/12/2026;\"Plano; \"\"Bom\"\"\";{LINE};3;phone_landline;telefone: the phone is a \
          landline\n\
          c3;9;Só;Só;11987654322;4;wrong_field_count;the line has 5 fields, the header has 9\n"
     )
     .into_bytes();
-    expect.extend(
-        b"c4;1;Jo\xe3o;Jo\xe3o;11987654323;1,00;01/12/2026;Plano;001;5;not_utf8;the line is not UTF-8\n",
-    );
+    let reason = b";5;not_utf8;\"the line is not UTF-8, as the beginning of the file is; if all of it is Windows-1252, load it \
+                   with --encoding windows-1252\"\n";
+    expect.extend([torn.as_slice(), reason].concat());
     assert_eq!(String::from_utf8_lossy(&written), String::from_utf8_lossy(&expect));
     assert_eq!(written, expect);
 
@@ -102,7 +107,8 @@ fn rejects_are_corrected_and_loaded_again() {
     assert!(String::from_utf8_lossy(&rewritten).contains("Só;11987654322;3;wrong_field_count;"));
 
     // Corrected, the row is good.
-    let corrected = String::from_utf8_lossy(&written).replace("1131234567", "11 98765-4329");
+    let corrected =
+        String::from_utf8_lossy(&written).replace("1131234567", "11 98765-4329").replace('\u{fffd}', "ã");
     let last = read(corrected.as_bytes(), &campaign, &rejects);
     assert_eq!(last.people, HashSet::from([1_187_654_329, 1_187_654_323]));
     let kept = dir.path().join("a.csv.rejects.csv~");
@@ -112,7 +118,8 @@ fn rejects_are_corrected_and_loaded_again() {
 #[test]
 fn without_rejects_there_is_no_file() {
     let dir = tempfile::tempdir().unwrap();
-    let input = format!("{COLUMNS};linha_digitavel\nc1;7;Ana Sá;Ana;11987654321;1,00;01/12/2026;Plano;001\n");
+    let input =
+        format!("{COLUMNS};linha_digitavel\nc1;7;Ana Sá;Ana;11987654321;150,75;10/12/2026;Plano;{LINE}\n");
     let found = read(input.as_bytes(), &campaign("vence-hoje"), &dir.path().join("r.csv"));
     assert_eq!((found.good, found.rejects), (1, None));
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);

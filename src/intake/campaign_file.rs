@@ -9,8 +9,12 @@ use std::path::Path;
 
 use crate::domain::campaign::Campaign;
 
+mod formats;
+mod hours;
+mod pacing;
 mod parts;
 mod raw;
+mod settings;
 mod template;
 mod text;
 
@@ -75,13 +79,19 @@ pub fn read(path: &Path) -> Result<Campaign, CampaignFileError> {
 }
 
 /// Reads the text of the campaign file at `path`, and the name it has in errors. The text is what is stored as the
-/// campaign's definition.
+/// campaign's definition; - is standard input.
 pub fn read_text(path: &Path) -> Result<(String, String), CampaignFileError> {
-    let file = path.display().to_string();
+    let from_stdin = path == Path::new("-");
+    let file = if from_stdin { "standard input".to_owned() } else { path.display().to_string() };
     let unreadable = |source| CampaignFileError::Unreadable { file: file.clone(), source };
     let mut bytes = Vec::new();
     // One byte over the bound shows that there is more, however large the file.
-    std::fs::File::open(path)
+    let opened: std::io::Result<Box<dyn Read>> = if from_stdin {
+        Ok(Box::new(std::io::stdin()))
+    } else {
+        std::fs::File::open(path).map(|file| Box::new(file) as _)
+    };
+    opened
         .and_then(|opened| opened.take(FILE_MAX_BYTES as u64 + 1).read_to_end(&mut bytes))
         .map_err(unreadable)?;
     if bytes.len() > FILE_MAX_BYTES {
@@ -98,11 +108,21 @@ pub fn parse(text: &str, file_name: &str) -> Result<Campaign, CampaignFileError>
     if text.len() > FILE_MAX_BYTES {
         return Err(CampaignFileError::TooLarge { file: file_name.to_owned() });
     }
+    parse_set(text, &Settings::new(), file_name)
+}
+
+/// Validates the text with no line of its own for what `settings` say instead.
+fn validate(text: &str, settings: &Settings, file_name: &str) -> Result<Campaign, CampaignFileError> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    raw::read(text).and_then(parts::campaign).map_err(|fault| {
+    let read = raw::read(text).and_then(|mut raw| {
+        settings.iter().try_for_each(|(key, value)| settings::apply(&mut raw, key, value))?;
+        parts::campaign(raw)
+    });
+    read.map_err(|fault| {
+        let set = settings.contains_key(&fault.field);
         CampaignFileError::Invalid(Box::new(Problem {
-            file: file_name.to_owned(),
-            line: fault.at.map(|at| line_of(text, at)),
+            file: if set { "campaign set".to_owned() } else { file_name.to_owned() },
+            line: fault.at.filter(|_| !set).map(|at| line_of(text, at)),
             field: fault.field,
             message: fault.message,
             hint: fault.hint,
@@ -188,6 +208,8 @@ pub(crate) fn did_you_mean<'a>(name: &str, known: impl IntoIterator<Item = &'a s
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, known)| format!("did you mean `{known}`?"))
 }
+
+pub use settings::{KEYS as SETTING_KEYS, Settings, parse_set, setting};
 
 #[cfg(test)]
 mod tests;

@@ -309,7 +309,10 @@ fn write_bad(out: &mut Vec<u8>, debtor: &Debtor, kind: u64, random: &mut Random)
         6 => phone.clear(),
         7 => names = b";;".to_vec(),
         8 => names = b"\"Ana\nLima\";\"Ana\nLima\";".to_vec(),
-        9 => names = b"Ana      Lima;Ana      Lima;".to_vec(),
+        9 => {
+            names = b"Ana      Lima;Ana      Lima;".to_vec();
+            amount = b"12      34".to_vec();
+        }
         10 => amount.clear(),
         _ => extra = b";revisar",
     }

@@ -68,6 +68,11 @@ impl Lanes {
         &self.slices
     }
 
+    /// First lane of each class.
+    pub fn starts(&self) -> &[u32] {
+        &self.starts[..self.slices.len()]
+    }
+
     /// Rows for which the lanes were planned.
     pub fn expected(&self) -> u64 {
         self.expected

@@ -4,14 +4,16 @@
 //!  reader thread: parse, check, hash, gather by lane ─► packer thread: compress ─► uploaders: append, one at a time per lane
 //! ```
 //!
-//! Memory is bounded by the channels and by [`GATHERED_MAX_BYTES`]. A load that breaks off leaves whole chunks
+//! A row that repeats an earlier one of the same input is known at once ([`super::duplicates`]); what Redis names besides is
+//! explained from the lanes' logs (`explain`). Memory is bounded by the channels and by [`GATHERED_MAX_BYTES`]. A load that breaks off leaves whole chunks
 //! only; loading the file again adds what is missing. A repeated append is recognised by its tag.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crossbeam::channel;
@@ -19,10 +21,15 @@ use redis::Client;
 use tokio::sync::mpsc;
 use tokio::task::{JoinSet, LocalSet};
 
-use super::csv::{InputError, RowReader};
-use super::lanes::{HashKey, Lanes, dedup_hash};
-use super::reject::{RejectError, RejectWriter};
-use super::row::{Outcome, Row};
+use self::explain::Explainer;
+use self::gather::Gather;
+use self::raw::RawRows;
+use self::repeats::RepeatWriter;
+use super::csv::InputError;
+use super::guards::Guards;
+use super::lanes::{HashKey, Lanes};
+use super::reject::RejectError;
+use super::rows::RowSource;
 use crate::clock;
 use crate::domain::campaign::Campaign;
 use crate::domain::ids::{CampaignSeq, LaneId, NumberId};
@@ -32,8 +39,13 @@ use crate::queue::lane::{self, Append, Appended};
 use crate::queue::link::{Link, Timeouts};
 use crate::queue::{QueueError, agenda};
 
+mod explain;
+mod gather;
+mod raw;
+mod repeats;
+
 /// Text gathered at most before the fullest lane is sent on although its chunk is not full.
-pub const GATHERED_MAX_BYTES: usize = 24 << 20;
+pub const GATHERED_MAX_BYTES: usize = 40 << 20;
 
 /// Appends under way at once.
 const UPLOADERS: usize = 32;
@@ -53,6 +65,14 @@ pub enum LoadError {
     /// The rejects file cannot be written.
     #[error("{0}")]
     Rejects(#[from] RejectError),
+    /// The duplicates file cannot be written.
+    #[error("cannot write the duplicates file {}: {source}", path.display())]
+    Duplicates {
+        /// Where it should be.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
     /// Redis refused.
     #[error("{0}")]
     Queue(#[from] QueueError),
@@ -74,10 +94,16 @@ pub struct LoadPlan {
     pub numbers: Vec<NumberId>,
     /// Key of the hashes.
     pub key: HashKey,
+    /// Who and what is kept out.
+    pub guards: Arc<Guards>,
     /// Name of this load, unique.
     pub load: String,
     /// Where rejects go.
     pub rejects: PathBuf,
+    /// Where duplicates go.
+    pub duplicates: PathBuf,
+    /// When this load and each earlier one began, in wall ms, ascending: tells which load a duplicate repeats.
+    pub loads: Vec<u64>,
     /// Redis.
     pub redis: Client,
     /// How long to wait for it.
@@ -95,6 +121,8 @@ pub struct Progress {
     pub loaded: AtomicU64,
     /// Rows that were there already.
     pub duplicate: AtomicU64,
+    /// Of those, rows with other values than the row that they repeat.
+    pub differs: AtomicU64,
     /// Rows rejected.
     pub rejected: AtomicU64,
 }
@@ -108,6 +136,10 @@ pub struct Loaded {
     pub reasons: BTreeMap<&'static str, u64>,
     /// The rejects file, if there were rejects.
     pub rejects: Option<PathBuf>,
+    /// Duplicates whose values differ from those of the row that they repeat.
+    pub duplicate_differs: u64,
+    /// The duplicates file, if there were duplicates.
+    pub duplicates: Option<PathBuf>,
 }
 
 /// A chunk on its way.
@@ -115,8 +147,13 @@ struct Batch {
     lane: u32,
     builder: ChunkBuilder,
     hashes: Vec<i64>,
+    /// The rows as they were read, in the same order.
+    raw: RawRows,
     packed: Vec<u8>,
 }
+
+/// Shared by the thread that reads and the one that uploads.
+type Repeats = Arc<Mutex<RepeatWriter>>;
 
 impl Progress {
     fn totals(&self) -> LoadTotals {
@@ -130,9 +167,11 @@ impl Progress {
     }
 }
 
-/// Loads `input` from the calling thread, which reads; returns when everything is in Redis.
-pub fn load<R: Read>(plan: LoadPlan, input: R, progress: &Arc<Progress>) -> Result<Loaded, LoadError> {
-    let reader = RowReader::new(input, &plan.campaign)?;
+/// Loads `rows` from the calling thread, which reads; returns when everything is in Redis.
+pub fn load(plan: LoadPlan, rows: RowSource, progress: &Arc<Progress>) -> Result<Loaded, LoadError> {
+    let rows = rows.guarded(plan.guards.clone());
+    let repeats = RepeatWriter::new(plan.duplicates.clone(), rows.layout().clone(), plan.loads.clone());
+    let repeats: Repeats = Arc::new(Mutex::new(repeats));
     let plan = Arc::new(plan);
     let mut packer = Packer::new()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -157,129 +196,41 @@ pub fn load<R: Read>(plan: LoadPlan, input: R, progress: &Arc<Progress>) -> Resu
             }
         });
         let uploading = {
-            let (plan, progress) = (plan.clone(), progress.clone());
-            scope.spawn(move || LocalSet::new().block_on(&runtime, upload(plan, incoming, progress)))
+            let (plan, progress, repeats) = (plan.clone(), progress.clone(), repeats.clone());
+            scope.spawn(move || LocalSet::new().block_on(&runtime, upload(plan, incoming, progress, repeats)))
         };
-        let read = Gather::new(&plan, to_packer, progress).run(reader);
+        let read = Gather::new(&plan, to_packer, progress, &repeats).run(rows);
         let uploaded = uploading.join().expect("the uploading thread does not panic");
         // If uploading failed, that is the cause; the reader only saw its channel close.
         uploaded?;
         let (reasons, rejects) = read?;
-        Ok(Loaded { totals: progress.totals(), reasons, rejects })
+        let mut repeats = repeats.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let duplicates = repeats.finish()?;
+        let duplicate_differs = progress.differs.load(Ordering::Relaxed);
+        Ok(Loaded { totals: progress.totals(), reasons, rejects, duplicate_differs, duplicates })
     })
-}
-
-/// Gathers rows into chunks by lane.
-struct Gather<'a> {
-    plan: &'a LoadPlan,
-    out: channel::Sender<Batch>,
-    progress: &'a Progress,
-    lanes: Vec<Option<(ChunkBuilder, Vec<i64>)>>,
-    gathered_bytes: usize,
-    duplicate: u64,
-}
-
-type Read_ = (BTreeMap<&'static str, u64>, Option<PathBuf>);
-
-impl<'a> Gather<'a> {
-    fn new(plan: &'a LoadPlan, out: channel::Sender<Batch>, progress: &'a Progress) -> Self {
-        let lanes = (0..plan.lanes.count()).map(|_| None).collect();
-        Self { plan, out, progress, lanes, gathered_bytes: 0, duplicate: 0 }
-    }
-
-    fn run<R: Read>(mut self, mut reader: RowReader<R>) -> Result<Read_, LoadError> {
-        let mut rejects = RejectWriter::new(self.plan.rejects.clone(), reader.layout().clone());
-        let mut reasons = BTreeMap::new();
-        let (mut rows, mut rejected) = (0u64, 0u64);
-        while let Some(outcome) = reader.next_row()? {
-            rows += 1;
-            let open = match outcome {
-                Outcome::Row(row) => self.row(&row),
-                Outcome::Reject(reject) => {
-                    rejects.write(&reject)?;
-                    *reasons.entry(reject.error.reason_code()).or_default() += 1;
-                    rejected += 1;
-                    true
-                }
-            };
-            if rows.is_multiple_of(1024) {
-                self.show(rows, rejected, reader.bytes_read());
-            }
-            if !open {
-                break;
-            }
-        }
-        for lane in 0..self.lanes.len() {
-            self.flush(lane);
-        }
-        self.show(rows, rejected, reader.bytes_read());
-        Ok((reasons, rejects.finish()?))
-    }
-
-    fn show(&mut self, rows: u64, rejected: u64, bytes: u64) {
-        self.progress.rows.store(rows, Ordering::Relaxed);
-        self.progress.rejected.store(rejected, Ordering::Relaxed);
-        self.progress.bytes.store(bytes, Ordering::Relaxed);
-        self.progress.duplicate.fetch_add(std::mem::take(&mut self.duplicate), Ordering::Relaxed);
-    }
-
-    /// False: nobody takes chunks any more.
-    fn row(&mut self, row: &Row<'_>) -> bool {
-        let plan = self.plan;
-        let lane = plan.lanes.lane_of(row.class, row.person, plan.key) as usize;
-        let hash = dedup_hash(plan.campaign.dedup, row.person, row.reference, plan.key);
-        let (builder, hashes) = self.lanes[lane].get_or_insert_with(|| {
-            (ChunkBuilder::new(plan.campaign.variables.len()), Vec::with_capacity(CHUNK_MAX))
-        });
-        if hashes.contains(&hash) {
-            self.duplicate += 1;
-            return true;
-        }
-        let before = builder.text_bytes();
-        let texts = [row.reference, row.debtor].into_iter().chain(row.values.iter());
-        builder.push(row.line, row.phone.digits(), texts);
-        hashes.push(hash);
-        self.gathered_bytes += builder.text_bytes() - before;
-        if hashes.len() == CHUNK_MAX {
-            return self.flush(lane);
-        }
-        if self.gathered_bytes > GATHERED_MAX_BYTES {
-            let bytes = |lane: &Option<(ChunkBuilder, Vec<i64>)>| {
-                lane.as_ref().map_or(0, |(builder, _)| builder.text_bytes())
-            };
-            let fullest = (0..self.lanes.len()).max_by_key(|lane| bytes(&self.lanes[*lane]));
-            return fullest.is_none_or(|fullest| self.flush(fullest));
-        }
-        true
-    }
-
-    fn flush(&mut self, lane: usize) -> bool {
-        let Some((builder, hashes)) = self.lanes[lane].take() else {
-            return true;
-        };
-        self.gathered_bytes -= builder.text_bytes();
-        let lane = u32::try_from(lane).expect("lanes are bounded by LANES_MAX");
-        self.out.send(Batch { lane, builder, hashes, packed: Vec::new() }).is_ok()
-    }
 }
 
 async fn upload(
     plan: Arc<LoadPlan>,
     incoming: Vec<mpsc::Receiver<Batch>>,
     progress: Arc<Progress>,
+    repeats: Repeats,
 ) -> Result<(), LoadError> {
+    let explainer = Rc::new(RefCell::new(Explainer::new(repeats)));
     let link = Link::new(plan.redis.clone(), plan.timeouts, |_| ());
     register(&plan, &link).await?;
     let mut uploaders = JoinSet::new();
     for (line, mut batches) in incoming.into_iter().enumerate() {
         let (plan, link, progress) = (plan.clone(), link.clone(), progress.clone());
+        let explainer = explainer.clone();
         uploaders.spawn_local(async move {
             let mut packer = Packer::new()?;
             let mut appends = 0u64;
             while let Some(batch) = batches.recv().await {
                 appends += 1;
                 let tag = format!("{}.{line}.{appends}", plan.load);
-                append(&plan, &link, &progress, &mut packer, batch, &tag).await?;
+                append((&plan, &progress, &explainer), &link, &mut packer, batch, &tag).await?;
             }
             Ok::<(), LoadError>(())
         });
@@ -295,6 +246,8 @@ async fn upload(
             _ = tick.tick() => tell(&plan, &link, &progress, Some(clock::wall().0)).await?,
         }
     }
+    let suspects = explainer.borrow_mut().take()?;
+    explain::explain(suspects, &plan, &link, &progress).await?;
     tell(&plan, &link, &progress, None).await
 }
 
@@ -324,9 +277,8 @@ async fn tell(
 }
 
 async fn append(
-    plan: &LoadPlan,
+    (plan, progress, explainer): (&LoadPlan, &Progress, &RefCell<Explainer>),
     link: &Link,
-    progress: &Progress,
     packer: &mut Packer,
     mut batch: Batch,
     tag: &str,
@@ -359,7 +311,10 @@ async fn append(
             Appended::Duplicates(known) => {
                 progress.duplicate.fetch_add(known.len() as u64, Ordering::Relaxed);
                 let drop: Vec<bool> = batch.hashes.iter().map(|hash| known.contains(hash)).collect();
+                let suspects = explainer.borrow_mut().note(batch.lane, &batch.hashes, &batch.raw, &drop)?;
+                explain::explain(suspects, plan, link, progress).await?;
                 batch.builder.remove(&drop);
+                batch.raw.remove(&drop);
                 batch.hashes.retain(|hash| !known.contains(hash));
                 if batch.hashes.is_empty() {
                     return Ok(());

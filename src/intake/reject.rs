@@ -87,7 +87,7 @@ impl RejectWriter {
 
 /// The fields without those that an earlier rejects file added. A row with a wrong number of fields keeps its own
 /// number, so that it cannot pass uncorrected.
-fn own_fields<'a>(fields: &'a [&'a [u8]], layout: &Layout) -> &'a [&'a [u8]] {
+pub(super) fn own_fields<'a>(fields: &'a [&'a [u8]], layout: &Layout) -> &'a [&'a [u8]] {
     let [own @ .., line, code, _] = fields else {
         return fields;
     };
@@ -104,6 +104,15 @@ fn create(path: &Path, layout: &Layout) -> io::Result<csv::Writer<BufWriter<File
         kept.push("~");
         std::fs::rename(path, kept)?;
     }
+    create_beside(path, layout, &REJECT_COLUMNS)
+}
+
+/// A file of the input's columns and `more`, readable by its owner alone. There may be none yet.
+pub(super) fn create_beside(
+    path: &Path,
+    layout: &Layout,
+    more: &[&str],
+) -> io::Result<csv::Writer<BufWriter<File>>> {
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     let mut file = BufWriter::new(file);
     if layout.bom {
@@ -111,6 +120,6 @@ fn create(path: &Path, layout: &Layout) -> io::Result<csv::Writer<BufWriter<File
     }
     let mut file = csv::WriterBuilder::new().delimiter(layout.delimiter).flexible(true).from_writer(file);
     let columns = layout.columns.iter().map(String::as_str);
-    file.write_record(columns.chain(REJECT_COLUMNS))?;
+    file.write_record(columns.chain(more.iter().copied()))?;
     Ok(file)
 }

@@ -3,7 +3,9 @@
 //! Pure and cheap: the template's fixed part is counted once, each value is walked once, nothing is allocated. It
 //! does not build the text; for display there is `Template::render_body`.
 
-use crate::domain::campaign::Campaign;
+use crate::domain::campaign::{Campaign, PaymentCheck};
+use crate::domain::document::is_full_document;
+use crate::domain::format::{Fact, Format, FormatError};
 use crate::domain::template::{BODY_MAX_CHARS, HEADER_MAX_CHARS, Header, Text, Value};
 
 /// Longest value of a variable, in characters.
@@ -34,8 +36,22 @@ pub enum ValueError {
     #[error("is longer than {VALUE_MAX_CHARS} characters")]
     Long,
     /// The header's document or image cannot be fetched from it.
-    #[error("is no http or https address")]
+    #[error("is no https address")]
     Link,
+    /// Its column's format.
+    #[error("{0}")]
+    Format(FormatError),
+    /// A document in full where it would be read.
+    #[error(
+        "is a full CPF or CNPJ, which no message may show; declare the column as cpf, cnpj or document, or leave it out"
+    )]
+    Document,
+    /// A payment code and the row disagree.
+    #[error("has another amount than the payment code of its row")]
+    PaymentValue,
+    /// A boleto and the row disagree.
+    #[error("is another due date than that of the boleto of its row")]
+    PaymentDue,
     /// The body with all values in it is too long.
     #[error("makes the message longer than {BODY_MAX_CHARS} characters")]
     Body,
@@ -60,6 +76,7 @@ pub struct RenderChecks {
     body_fixed_chars: usize,
     header_fixed_chars: usize,
     uses: Vec<Uses>,
+    payments: Vec<PaymentCheck>,
 }
 
 /// How often a variable stands in body and header, and whether Meta fetches it.
@@ -68,6 +85,8 @@ struct Uses {
     body: usize,
     header: usize,
     link: bool,
+    /// Whether a full document could be read in it.
+    open: bool,
 }
 
 impl RenderChecks {
@@ -89,9 +108,15 @@ impl RenderChecks {
                     uses[*variable].link = true;
                 }
             }
-            None => {}
+            // Files are looked at before the load.
+            Some(Header::DocumentFile { .. } | Header::ImageFile { .. }) | None => {}
         }
-        Self { body_fixed_chars: template.body.fixed_chars(), header_fixed_chars, uses }
+        for (uses, variable) in uses.iter_mut().zip(&campaign.variables) {
+            let plain = matches!(variable.format, Format::Text | Format::Digits { .. });
+            uses.open = plain && uses.body + uses.header > 0;
+        }
+        let payments = campaign.checks.clone();
+        Self { payments, body_fixed_chars: template.body.fixed_chars(), header_fixed_chars, uses }
     }
 
     /// Checks one row's values, which come in the order of `Campaign::variables`, trimmed.
@@ -102,8 +127,12 @@ impl RenderChecks {
         let mut in_header = 0;
         for (variable, (value, uses)) in values.into_iter().zip(&self.uses).enumerate() {
             let chars = chars_of(value).map_err(|error| Misfit { variable, error })?;
-            if uses.link && !(value.starts_with("https://") || value.starts_with("http://")) {
+            if uses.link && !value.starts_with("https://") {
                 let error = ValueError::Link;
+                return Err(Misfit { variable, error });
+            }
+            if uses.open && is_full_document(value) {
+                let error = ValueError::Document;
                 return Err(Misfit { variable, error });
             }
             body_chars += uses.body * chars;
@@ -123,9 +152,46 @@ impl RenderChecks {
         }
         Ok(())
     }
+
+    /// Whether values mean something that is compared: then [`RenderChecks::compare`] is worth calling.
+    pub fn compares(&self) -> bool {
+        !self.payments.is_empty()
+    }
+
+    /// Compares a row's payment codes with its amount and due date. A code without an amount or a date agrees with any.
+    pub fn compare(&self, facts: &[Fact]) -> Result<(), Misfit> {
+        for check in &self.payments {
+            let (cents, boleto) = match facts[check.code] {
+                Fact::Boleto(boleto) => (boleto.cents(), Some(boleto)),
+                Fact::Pix(cents) => (cents, None),
+                _ => (None, None),
+            };
+            if let (Some(variable), Some(cents)) = (check.value, cents)
+                && facts[variable] != Fact::Cents(cents)
+            {
+                return Err(Misfit { variable, error: ValueError::PaymentValue });
+            }
+            if let (Some(variable), Some(boleto)) = (check.due, boleto)
+                && let Fact::Date(due) = facts[variable]
+                && boleto.due_near(due).is_some_and(|found| found != due)
+            {
+                return Err(Misfit { variable, error: ValueError::PaymentDue });
+            }
+        }
+        Ok(())
+    }
 }
 
 impl ValueError {
+    /// What this control character is called.
+    pub(crate) fn control(byte: u8) -> Self {
+        match byte {
+            b'\n' | b'\r' => Self::Newline,
+            b'\t' => Self::Tab,
+            _ => Self::Control,
+        }
+    }
+
     /// The code in the rejects file and in counts; never changes.
     pub fn reason_code(self) -> &'static str {
         match self {
@@ -136,6 +202,10 @@ impl ValueError {
             Self::Spaces => "value_spaces",
             Self::Long => "value_too_long",
             Self::Link => "value_not_a_link",
+            Self::Format(error) => error.reason_code(),
+            Self::Document => "document_in_text",
+            Self::PaymentValue => "payment_value",
+            Self::PaymentDue => "payment_due",
             Self::Body => "body_too_long",
             Self::Header => "header_too_long",
         }
@@ -148,11 +218,7 @@ fn chars_of(value: &str) -> Result<usize, ValueError> {
     let mut spaces = 0;
     for byte in value.bytes() {
         if byte < b' ' || byte == 0x7f {
-            return Err(match byte {
-                b'\n' | b'\r' => ValueError::Newline,
-                b'\t' => ValueError::Tab,
-                _ => ValueError::Control,
-            });
+            return Err(ValueError::control(byte));
         }
         spaces = if byte == b' ' { spaces + 1 } else { 0 };
         if spaces > SPACES_MAX {
@@ -219,5 +285,48 @@ mod tests {
         let links = super::tests::checks("header = { document = \"{{b}}\" }", "{{a}}");
         assert_eq!(links.check(["https://a/b.pdf", "x"]), Ok(()));
         assert_eq!(links.check(["b.pdf", "x"]).unwrap_err().error, ValueError::Link);
+    }
+
+    #[test]
+    fn a_full_document_is_refused_where_it_would_be_read() {
+        for document in ["12345678909", "123.456.789-09", "11222333000181", "11.222.333/0001-81"] {
+            check(["x", document], Err((1, ValueError::Document)));
+        }
+        check(["x", "CPF ***.456.789-**"], Ok(()));
+        let button = checks("buttons = [{ type = \"url\", suffix = \"{{b}}\" }]", "{{a}}");
+        assert_eq!(button.check(["x", "12345678909"]), Ok(()), "in a button's address it is not read");
+    }
+
+    #[test]
+    fn payment_codes_say_what_the_row_says() {
+        let text = "id = \"a\"\naccount = \"1\"\n[template]\nname = \"a\"\nlanguage = \"pt_BR\"\nbody = \"{{valor}} {{data}}\"\n\
+                    [[template.buttons]]\ntype = \"payment_request\"\nboleto = \"{{linha}}\"\n\
+                    check = { value = \"valor\", due = \"data\" }\n[columns]\nphone = \"t\"\n[columns.variables]\nlinha = \"l\"\n\
+                    valor = { column = \"v\", format = \"brl\" }\ndata = { column = \"d\", format = \"date\" }\n";
+        let campaign = campaign_file::parse(text, "c.toml").unwrap();
+        let checks = RenderChecks::new(&campaign);
+        let line = "00190000090123456700400000101170816560000015075";
+        let compare = |line: &str, amount: &str, date: &str| {
+            let values = campaign.variables.iter().map(|variable| match variable.name.as_str() {
+                "linha" => line,
+                "valor" => amount,
+                _ => date,
+            });
+            let facts: Vec<Fact> = values
+                .zip(&campaign.variables)
+                .map(|(value, variable)| variable.format.apply(value, &mut String::new()).unwrap())
+                .collect();
+            checks
+                .compare(&facts)
+                .map_err(|misfit| (campaign.variables[misfit.variable].name.clone(), misfit.error))
+        };
+        assert!(checks.compares());
+        assert_eq!(compare(line, "150,75", "10/12/2026"), Ok(()));
+        assert_eq!(compare(line, "150,76", "10/12/2026"), Err(("valor".into(), ValueError::PaymentValue)));
+        assert_eq!(compare(line, "150,75", "11/12/2026"), Err(("data".into(), ValueError::PaymentDue)));
+        // A line of a city's has an amount and no due date.
+        let city = "836800000017507500481233456789012345567890123456";
+        assert_eq!(compare(city, "150,75", "11/12/2026"), Ok(()));
+        assert_eq!(compare(city, "150,74", "11/12/2026"), Err(("valor".into(), ValueError::PaymentValue)));
     }
 }

@@ -5,12 +5,16 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use super::files::FileFault;
 use super::render::ValueError;
 use crate::domain::area::CalendarClass;
 use crate::domain::person::{PersonKey, Phone, PhoneError};
 
 /// Longest reference and debtor key, in characters.
 pub const KEY_MAX_CHARS: usize = 128;
+
+/// Marks the beginning of a span that lies in the formatted values: no record is that long.
+pub(crate) const FORMATTED: u32 = 1 << 31;
 
 /// From where to where in a record's bytes.
 pub(crate) type Span = (u32, u32);
@@ -41,12 +45,16 @@ pub struct Row<'a> {
     pub debtor: &'a str,
     /// One value per variable of the campaign, in its order, trimmed.
     pub values: Values<'a>,
+    /// The record as it was read, for the duplicates file and for reports that are joined with the file.
+    pub record: RawRecord<'a>,
 }
 
 /// The values of a row.
 #[derive(Clone, Copy)]
 pub struct Values<'a> {
     pub(crate) text: &'a str,
+    /// Values that are not shown as the file has them; their spans begin at [`FORMATTED`] plus their place here.
+    pub(crate) formatted: &'a str,
     pub(crate) spans: &'a [Span],
 }
 
@@ -73,7 +81,10 @@ pub struct RawRecord<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RowError {
     /// Bytes that are no UTF-8.
-    #[error("the line is not UTF-8")]
+    #[error(
+        "the line is not UTF-8, as the beginning of the file is; if all of it is Windows-1252, load it with --encoding \
+         windows-1252"
+    )]
     NotUtf8,
     /// More or fewer fields than the header has.
     #[error("the line has {found} fields, the header has {expected}")]
@@ -89,6 +100,23 @@ pub enum RowError {
     /// A quote that is never closed; reading went on at the next line.
     #[error("a quote is opened on this line and not closed within {} bytes", super::csv::RECORD_MAX_BYTES)]
     UnclosedQuote,
+    /// A line of NDJSON that is no object.
+    #[error("the line is no JSON object")]
+    NotJson,
+    /// A list or an object where a value belongs.
+    #[error("holds a list or an object")]
+    Nested,
+    /// A key of an object that is there twice.
+    #[error("is there more than once in this object")]
+    KeyTwice,
+    /// `#N/A` and the like.
+    #[error("holds a spreadsheet's error")]
+    CellError,
+    /// A formula that was never calculated.
+    #[error(
+        "holds a formula whose result is not in the file; open the file in a spreadsheet program, save it, and load it again"
+    )]
+    NoResult,
     /// The phone.
     #[error("{0}")]
     Phone(PhoneError),
@@ -98,6 +126,12 @@ pub enum RowError {
     /// The reference is needed to tell debts apart.
     #[error("is empty, and the campaign tells debts apart by it")]
     NoReference,
+    /// The person asked to be forgotten.
+    #[error("belongs to a person whose data were erased; nothing is sent to them")]
+    Erased,
+    /// The document that the row names.
+    #[error("{0}")]
+    File(FileFault),
     /// Reference or debtor key.
     #[error("is longer than {KEY_MAX_CHARS} characters")]
     KeyTooLong,
@@ -119,13 +153,17 @@ impl<'a> Values<'a> {
 
     /// The value of the variable at this position.
     pub fn get(self, variable: usize) -> Option<&'a str> {
-        self.spans.get(variable).map(|span| cut(self.text, *span))
+        self.spans.get(variable).map(|span| self.cut(*span))
     }
 
     /// All values, in order.
     pub fn iter(self) -> impl ExactSizeIterator<Item = &'a str> + Clone {
-        let text = self.text;
-        self.spans.iter().map(move |span| cut(text, *span))
+        self.spans.iter().map(move |span| self.cut(*span))
+    }
+
+    fn cut(self, (from, to): Span) -> &'a str {
+        let text = if from & FORMATTED == 0 { self.text } else { self.formatted };
+        &text[(from & !FORMATTED) as usize..(to & !FORMATTED) as usize]
     }
 }
 
@@ -193,15 +231,18 @@ impl RowError {
             Self::FieldCount { .. } => "wrong_field_count",
             Self::RecordTooLong => "record_too_long",
             Self::UnclosedQuote => "unclosed_quote",
+            Self::NotJson => "not_json",
+            Self::Nested => "value_nested",
+            Self::KeyTwice => "key_twice",
+            Self::CellError => "cell_error",
+            Self::NoResult => "formula_without_result",
             Self::Phone(error) => error.reason_code(),
             Self::Value(error) => error.reason_code(),
+            Self::Erased => "erased",
+            Self::File(fault) => fault.reason_code(),
             Self::NoReference => "reference_empty",
             Self::KeyTooLong => "key_too_long",
             Self::KeyControl => "key_control",
         }
     }
-}
-
-fn cut(text: &str, (from, to): Span) -> &str {
-    &text[from as usize..to as usize]
 }

@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use toml::Spanned;
 
-use super::raw::{RawCampaign, RawColumns, RawRetry, Words};
+use super::formats;
+use super::hours;
+use super::pacing;
+use super::raw::{RawCampaign, RawColumns, RawRetry, RawVariable, Words};
 use super::template::template;
 use super::text::{self, Slots};
 use super::{Fault, ID_MAX_CHARS, VARIABLES_MAX, did_you_mean};
@@ -20,7 +23,7 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// The variables that the file declares, and the order in which slots asked for them.
 struct Declared<'a> {
-    columns: &'a BTreeMap<Words, Words>,
+    columns: &'a BTreeMap<Words, Spanned<RawVariable>>,
     used: Vec<Variable>,
 }
 
@@ -38,7 +41,9 @@ pub(super) fn campaign(raw: RawCampaign) -> Result<Campaign, Fault> {
     }
     let mut declared = Declared { columns: &raw.columns.variables, used: Vec::new() };
     let template = template(&raw.template, &mut declared)?;
-    let variables = declared.finish()?;
+    let checks = formats::payments(&raw.template, &template, &mut declared)?;
+    let mut variables = declared.finish()?;
+    formats::settle(&raw.template, &template, &checks, &mut variables)?;
     let validity =
         duration(raw.validity.as_ref(), "validity", VALIDITY_DEFAULT, Duration::from_secs(60), 30 * DAY)?;
     Ok(Campaign {
@@ -48,11 +53,17 @@ pub(super) fn campaign(raw: RawCampaign) -> Result<Campaign, Fault> {
         template,
         columns,
         variables,
+        checks,
         dedup,
         expected: expected(raw.expected)?,
         priority,
         retry: retry(&raw.retry)?,
         validity,
+        valid_until: raw.valid_until.as_ref().map(hours::valid_until).transpose()?,
+        calendar: hours::own_hours(&raw.calendar)?,
+        stop_if: pacing::stop_if(raw.stop_if.as_ref())?,
+        hours: pacing::hours(raw.hours.as_ref())?,
+        pace_share_per_mille: pacing::share(raw.pace_share.as_ref())?,
     })
 }
 
@@ -73,7 +84,9 @@ impl Slots for Declared<'_> {
                 Fault::new(Some(at), field, format!("no column fills the slot {{{{{name}}}}}")).hint(hint)
             );
         };
-        self.used.push(Variable { name: name.to_owned(), column: column.get_ref().trim().to_owned() });
+        let format = formats::format(name, column.get_ref())?;
+        let column = column.get_ref().column.trim().to_owned();
+        self.used.push(Variable { name: name.to_owned(), column, format });
         Ok(self.used.len() - 1)
     }
 }
@@ -201,15 +214,16 @@ fn retry(raw: &RawRetry) -> Result<RetryPolicy, Fault> {
 }
 
 fn columns(raw: &RawColumns) -> Result<Columns, Fault> {
-    let column = |words: &Words, field: &str| {
-        let text = words.get_ref().trim();
+    let named = |text: &str, at: usize, field: &str| {
+        let text = text.trim();
         if (1..=COLUMN_MAX_CHARS).contains(&text.chars().count()) && !text.chars().any(char::is_control) {
             return Ok(text.to_owned());
         }
         let message =
             format!("is no name of a column: 1 to {COLUMN_MAX_CHARS} characters, no control character");
-        Err(Fault::new(Some(words.span().start), field, message))
+        Err(Fault::new(Some(at), field, message))
     };
+    let column = |words: &Words, field: &str| named(words.get_ref(), words.span().start, field);
     if raw.variables.len() > VARIABLES_MAX {
         let at = raw.variables.keys().map(|key| key.span().start).min();
         return Err(Fault::new(
@@ -220,7 +234,8 @@ fn columns(raw: &RawColumns) -> Result<Columns, Fault> {
     }
     for (name, words) in &raw.variables {
         text::check_name(name.get_ref(), name.span().start, "columns.variables")?;
-        column(words, &format!("columns.variables.{}", name.get_ref()))?;
+        let field = format!("columns.variables.{}", name.get_ref());
+        named(&words.get_ref().column, words.span().start, &field)?;
     }
     let optional =
         |words: &Option<Words>, field| words.as_ref().map(|words| column(words, field)).transpose();

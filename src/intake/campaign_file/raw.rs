@@ -2,7 +2,11 @@
 //!
 //! Refuses unknown keys and wrong types. Values keep their place in the text so that later refusals name a line.
 
-use serde::Deserialize;
+use std::fmt;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
 use super::{Fault, did_you_mean};
@@ -19,6 +23,12 @@ pub(super) struct RawCampaign {
     pub(super) dedup: Option<Words>,
     pub(super) expected: Option<Spanned<i64>>,
     pub(super) validity: Option<Words>,
+    pub(super) valid_until: Option<Words>,
+    #[serde(default)]
+    pub(super) calendar: RawCalendar,
+    pub(super) stop_if: Option<Spanned<toml::Value>>,
+    pub(super) hours: Option<Words>,
+    pub(super) pace_share: Option<Words>,
     pub(super) template: RawTemplate,
     pub(super) columns: RawColumns,
     #[serde(default)]
@@ -41,8 +51,10 @@ pub(super) struct RawTemplate {
 pub(super) struct RawHeader {
     pub(super) text: Option<Words>,
     pub(super) document: Option<Words>,
+    pub(super) document_file: Option<Words>,
     pub(super) filename: Option<Words>,
     pub(super) image: Option<Words>,
+    pub(super) image_file: Option<Words>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -55,6 +67,15 @@ pub(super) struct RawButton {
     pub(super) pix: Option<Words>,
     pub(super) boleto: Option<Words>,
     pub(super) link: Option<Words>,
+    pub(super) check: Option<Spanned<RawCheck>>,
+}
+
+/// Variables that a payment code must agree with.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawCheck {
+    pub(super) value: Option<Words>,
+    pub(super) due: Option<Words>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -64,7 +85,34 @@ pub(super) struct RawColumns {
     pub(super) r#ref: Option<Words>,
     pub(super) debtor: Option<Words>,
     #[serde(default)]
-    pub(super) variables: std::collections::BTreeMap<Words, Words>,
+    pub(super) variables: std::collections::BTreeMap<Words, Spanned<RawVariable>>,
+}
+
+/// A column's name, or a table with it and its format.
+#[derive(Debug)]
+pub(super) struct RawVariable {
+    pub(super) column: String,
+    pub(super) format: Option<Words>,
+    pub(super) input: Option<Words>,
+    pub(super) length: Option<Spanned<i64>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawVariableTable {
+    column: String,
+    format: Option<Words>,
+    input: Option<Words>,
+    length: Option<Spanned<i64>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawCalendar {
+    pub(super) hours: Option<Words>,
+    pub(super) optional_days: Option<Words>,
+    pub(super) closed: Option<Spanned<Vec<Words>>>,
+    pub(super) municipality: Option<Spanned<i64>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -73,6 +121,30 @@ pub(super) struct RawRetry {
     pub(super) max_attempts: Option<Spanned<i64>>,
     pub(super) base: Option<Words>,
     pub(super) max: Option<Words>,
+}
+
+impl<'de> Deserialize<'de> for RawVariable {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = RawVariable;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a column's name, or a table with its name and format")
+            }
+
+            fn visit_str<E: Error>(self, column: &str) -> Result<RawVariable, E> {
+                Ok(RawVariable { column: column.to_owned(), format: None, input: None, length: None })
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<RawVariable, M::Error> {
+                let RawVariableTable { column, format, input, length } =
+                    RawVariableTable::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(RawVariable { column, format, input, length })
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
 }
 
 pub(super) fn read(text: &str) -> Result<RawCampaign, Fault> {

@@ -84,8 +84,12 @@ fn bounded(words: &Words, field: &str, text: &Text, max_chars: usize) -> Result<
 fn header(raw: &Spanned<RawHeader>, slots: &mut dyn Slots) -> Result<Header, Fault> {
     let at = Some(raw.span().start);
     let invalid = |message: &str| Fault::new(at, "template.header", message);
-    match raw.get_ref() {
-        RawHeader { text: Some(words), document: None, filename: None, image: None } => {
+    let raw = raw.get_ref();
+    match (&raw.text, &raw.document, &raw.document_file, &raw.image, &raw.image_file) {
+        (Some(_) | None, None, None, _, _) if raw.filename.is_some() => {
+            Err(invalid("has a filename without a document"))
+        }
+        (Some(words), None, None, None, None) => {
             let field = "template.header.text";
             let text = text::text(words, field, &mut HeaderSlots(slots))?;
             bounded(words, field, &text, HEADER_MAX_CHARS)?;
@@ -97,17 +101,21 @@ fn header(raw: &Spanned<RawHeader>, slots: &mut dyn Slots) -> Result<Header, Fau
             }
             Ok(Header::Text(text))
         }
-        RawHeader { text: None, document: Some(words), filename, image: None } => Ok(Header::Document {
+        (None, Some(words), None, None, None) => Ok(Header::Document {
             link: link(words, "template.header.document", slots)?,
-            filename: filename.as_ref().map(|words| file_name(words, slots)).transpose()?,
+            filename: raw.filename.as_ref().map(|words| file_name(words, slots)).transpose()?,
         }),
-        RawHeader { text: None, document: None, filename: None, image: Some(words) } => {
+        (None, None, Some(words), None, None) => Ok(Header::DocumentFile {
+            file: text::value(words, "template.header.document_file", slots)?,
+            filename: raw.filename.as_ref().map(|words| file_name(words, slots)).transpose()?,
+        }),
+        (None, None, None, Some(words), None) => {
             Ok(Header::Image { link: link(words, "template.header.image", slots)? })
         }
-        RawHeader { document: None, filename: Some(_), .. } => {
-            Err(invalid("has a filename without a document"))
+        (None, None, None, None, Some(words)) => {
+            Ok(Header::ImageFile { file: text::value(words, "template.header.image_file", slots)? })
         }
-        _ => Err(invalid("is not exactly one of text, document and image")),
+        _ => Err(invalid("is not exactly one of text, document, document_file, image and image_file")),
     }
 }
 
@@ -137,7 +145,7 @@ fn file_name(words: &Words, slots: &mut dyn Slots) -> Result<Value, Fault> {
 
 /// Whether Meta could fetch it.
 fn is_link(text: &str) -> bool {
-    (text.starts_with("https://") || text.starts_with("http://")) && !text.contains(char::is_whitespace)
+    text.starts_with("https://") && !text.contains(char::is_whitespace)
 }
 
 fn buttons(raw: &[Spanned<RawButton>], slots: &mut dyn Slots) -> Result<Vec<Button>, Fault> {
@@ -158,7 +166,7 @@ fn buttons(raw: &[Spanned<RawButton>], slots: &mut dyn Slots) -> Result<Vec<Butt
 }
 
 fn button(raw: &Spanned<RawButton>, field: &str, slots: &mut dyn Slots) -> Result<Button, Fault> {
-    let RawButton { r#type, payload, suffix, code, pix, boleto, link } = raw.get_ref();
+    let RawButton { r#type, payload, suffix, code, pix, boleto, link, check: _ } = raw.get_ref();
     let keys = [
         ("payload", payload),
         ("suffix", suffix),

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::*;
-use crate::domain::campaign::{DedupKey, Priority};
+use crate::domain::campaign::{DedupKey, PaymentCheck, Priority};
+use crate::domain::format::{BrlInput, DateInput, Format, MonthInput};
 use crate::domain::template::{Button, Header, Payment, Piece, Value};
 
 const GOOD: &str = r#"id = "vencimento-amanha"
@@ -84,7 +85,7 @@ fn numbered_slots_go_by_number_and_the_header_counts_apart() {
             Value::Fixed(_) => "fixed",
         })
         .collect();
-    assert_eq!(columns, ["primeiro_nome", "valor", "contrato"]);
+    assert_eq!(columns, ["nome", "valor", "contrato"]);
     let Some(Header::Text(header)) = &campaign.template.header else { panic!("a text header") };
     assert_eq!(header.pieces[0], Piece::Literal("Vencimento em ".into()));
     assert_eq!(header.params[0].value, Value::Variable(0));
@@ -124,7 +125,8 @@ fn unknown_and_missing_keys() {
         "account = ",
         "acount = ",
         "c.toml:2: unknown field `acount`, expected one of `id`, `account`, `numbers`, `priority`, `dedup`, `expected`, \
-         `validity`, `template`, `columns`, `retry`; did you mean `account`?",
+         `validity`, `valid_until`, `calendar`, `stop_if`, `hours`, `pace_share`, `template`, `columns`, `retry`; did \
+         you mean `account`?",
     );
     check("id = \"vencimento-amanha\"\n", "", "c.toml:1: missing field `id`");
 }
@@ -228,7 +230,15 @@ fn texts_have_bounds_even_before_a_row_is_known() {
         ("{ text = \"{{nome}} {{data}}\" }".into(), "template.header.text: has more than one slot"),
         (
             "{ document = \"{{nome}}\", image = \"https://x\" }".into(),
-            "template.header: is not exactly one of text, document and image",
+            "template.header: is not exactly one of text, document, document_file, image and image_file",
+        ),
+        (
+            "{ document = \"http://x/a.pdf\" }".into(),
+            "template.header.document: is no address that Meta can fetch; write it like \"https://…\", without spaces",
+        ),
+        (
+            "{ image_file = \"a.png\", filename = \"a.png\" }".into(),
+            "template.header: has a filename without a document",
         ),
         ("{ filename = \"a.pdf\" }".into(), "template.header: has a filename without a document"),
         (
@@ -288,4 +298,88 @@ fn buttons_obey_metas_bounds() {
     let url = GOOD.replacen("body = ", "buttons = [{ type = \"url\" }]\nbody = ", 1);
     let campaign = parse(&url, "c.toml").unwrap();
     assert_eq!(campaign.template.buttons, [Button::Url { suffix: None }]);
+}
+
+/// Replaces the variable `data` of a good file and gives its format, or the first problem.
+fn format_of(declared: &str) -> Result<Format, String> {
+    let text = GOOD.replacen("data = \"vencimento\"", &format!("data = {declared}"), 1);
+    let campaign = parse(&text, "c.toml").map_err(|error| error.to_string())?;
+    assert_eq!(campaign.variables[1].column, "vencimento");
+    Ok(campaign.variables[1].format)
+}
+
+#[test]
+fn columns_have_formats() {
+    let of = |rest: &str| format_of(&format!("{{ column = \"vencimento\"{rest} }}"));
+    assert_eq!(format_of("\"vencimento\""), Ok(Format::Text));
+    assert_eq!(of(""), Ok(Format::Text));
+    assert_eq!(of(", format = \"first_name\""), Ok(Format::FirstName));
+    assert_eq!(of(", format = \"brl\""), Ok(Format::Brl(BrlInput::Comma)));
+    assert_eq!(of(", format = \"amount\", input = \"cents\""), Ok(Format::Amount(BrlInput::Cents)));
+    assert_eq!(of(", format = \"date\", input = \"iso\""), Ok(Format::Date(DateInput::Iso)));
+    assert_eq!(of(", format = \"month\", input = \"mes/aaaa\""), Ok(Format::Month(MonthInput::Name)));
+    assert_eq!(of(", format = \"digits\", length = 8"), Ok(Format::Digits { length: Some(8) }));
+    let problem = |rest: &str, expect: &str| {
+        let found = of(rest).unwrap_err();
+        assert_eq!(found, format!("c.toml:11: columns.variables.data{expect}"));
+    };
+    problem(
+        ", format = \"frist_name\"",
+        ".format: `frist_name` is none of text, first_name, brl, amount, date, month, digits, cpf, cnpj, document, boleto, \
+         pix; did you mean `first_name`?",
+    );
+    problem(", format = \"brl\", input = \"reais\"", ".input: `reais` is none of 1.234,56, 1234.56, cents");
+    problem(
+        ", format = \"cpf\", input = \"cents\"",
+        ".input: the format cpf is written in one way only; remove it",
+    );
+    problem(", length = 8", ".length: the format text has no length; remove it");
+    problem(", format = \"digits\", length = 0", ".length: 0 is not within 1 to 64");
+    let unknown = of(", fromat = \"brl\"").unwrap_err();
+    assert!(unknown.starts_with("c.toml:11: unknown field `fromat`"), "{unknown}");
+}
+
+#[test]
+fn payment_codes_are_compared_with_columns_of_a_fitting_format() {
+    let file = |check: &str, data: &str| {
+        let button = format!(
+            "buttons = [{{ type = \"payment_request\", boleto = \"{{{{linha}}}}\", check = {check} }}]\n"
+        );
+        let text = GOOD.replacen("body = ", &format!("{button}body = "), 1);
+        let text = text.replacen("data = \"vencimento\"", &format!("data = {data}\nlinha = \"linha\""), 1);
+        parse(&text, "c.toml").map_err(|error| error.to_string())
+    };
+    let date = "{ column = \"vencimento\", format = \"date\" }";
+    let good = file("{ due = \"data\" }", date).unwrap();
+    assert_eq!(good.checks, [PaymentCheck { code: 2, value: None, due: Some(1) }]);
+    assert_eq!(good.variables[2].format, Format::Boleto);
+    assert_eq!(
+        file("{ due = \"data\" }", "\"vencimento\"").unwrap_err(),
+        "c.toml: columns.variables.data: is compared with a payment code as due; declare it as data = { column = \"…\", \
+         format = \"date\" }"
+    );
+    assert!(file("{}", date).unwrap_err().contains("template.buttons[0].check: needs value, due or both"));
+    assert!(file("{ value = \"valr\" }", date).unwrap_err().contains("no column fills the slot {{valr}}"));
+    let fixed = GOOD.replacen(
+        "body = ",
+        "buttons = [{ type = \"payment_request\", pix = \"00020126\" }]\nbody = ",
+        1,
+    );
+    let refused = parse(&fixed, "c.toml").unwrap_err().to_string();
+    assert!(refused.starts_with("c.toml:6: template.buttons[0].pix: "), "{refused}");
+}
+
+#[test]
+fn the_currency_is_not_written_twice() {
+    let text = GOOD.replacen("vence em {{data}}", "são R$ {{data}}", 1).replacen(
+        "data = \"vencimento\"",
+        "data = { column = \"valor\", format = \"brl\" }",
+        1,
+    );
+    assert_eq!(
+        parse(&text, "c.toml").unwrap_err().to_string(),
+        "c.toml:6: template.body: has R$ in front of {{data}}, whose format brl writes it too; use format = \"amount\", or a \
+         template without R$ there"
+    );
+    assert!(parse(&text.replace("\"brl\"", "\"amount\""), "c.toml").is_ok());
 }

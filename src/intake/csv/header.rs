@@ -18,6 +18,9 @@ const BOM: &[u8] = b"\xef\xbb\xbf";
 const LISTED_COLUMNS: usize = 40;
 const LISTED_CHARS: usize = 40;
 
+/// A column with so many digits in it is no name.
+const DATA_DIGITS: usize = 8;
+
 /// How a file is laid out; its rejects file is laid out alike.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
@@ -31,25 +34,42 @@ pub struct Layout {
     pub is_rejects: bool,
 }
 
+/// A header, and where in it the columns are that the campaign needs.
 #[derive(Debug)]
-pub(super) struct Header {
-    pub(super) layout: Layout,
+pub(crate) struct Header {
+    pub(crate) layout: Layout,
     /// Fields of every row, those of a rejects file included.
-    pub(super) width: usize,
-    pub(super) phone: usize,
-    pub(super) reference: Option<usize>,
-    pub(super) debtor: Option<usize>,
+    pub(crate) width: usize,
+    pub(crate) phone: usize,
+    pub(crate) reference: Option<usize>,
+    pub(crate) debtor: Option<usize>,
     /// The column of each variable.
-    pub(super) variables: Vec<usize>,
+    pub(crate) variables: Vec<usize>,
 }
 
 impl Header {
     pub(super) fn read<R: Read>(records: &mut Records<R>, campaign: &Campaign) -> Result<Self, InputError> {
         let bom = check_encoding(records)?;
         let needs = needs(campaign);
-        let (delimiter, line, mut columns) = detect(records, &needs)?;
+        let (delimiter, line, columns) = detect(records, &needs)?;
         records.set_delimiter(delimiter);
         records.next_record()?;
+        let layout = Layout { columns, delimiter, bom, is_rejects: false };
+        Self::find(layout, line, &needs, campaign)
+    }
+
+    /// The header of a file that is no CSV; its rejects file is one of semicolons.
+    pub(crate) fn of_columns(
+        columns: Vec<String>,
+        line: u64,
+        campaign: &Campaign,
+    ) -> Result<Self, InputError> {
+        let layout = Layout { columns, delimiter: b';', bom: false, is_rejects: false };
+        Self::find(layout, line, &needs(campaign), campaign)
+    }
+
+    fn find(layout: Layout, line: u64, needs: &[Need<'_>], campaign: &Campaign) -> Result<Self, InputError> {
+        let Layout { mut columns, delimiter, bom, .. } = layout;
         let width = columns.len();
         if width > COLUMNS_MAX {
             return Err(InputError::TooManyColumns { found: width });
@@ -63,7 +83,7 @@ impl Header {
             columns.truncate(own);
         }
         let mut found = Vec::with_capacity(needs.len());
-        for need in &needs {
+        for need in needs {
             found.push(need.find(&columns)?);
         }
         let mut found = found.into_iter();
@@ -182,7 +202,16 @@ fn fold(column: &str) -> String {
     column.trim().to_lowercase()
 }
 
+/// Whether a column's name may be data: digits as in a phone, or the signs of JSON.
+fn is_data(column: &str) -> bool {
+    column.chars().filter(char::is_ascii_digit).count() >= DATA_DIGITS || column.contains(['{', '"'])
+}
+
 fn list(column: &str, columns: &[String]) -> String {
+    if columns.iter().any(|column| is_data(column)) {
+        return "its first line is not shown, since it looks like data and not like columns' names"
+            .to_owned();
+    }
     let shown = columns
         .iter()
         .take(LISTED_COLUMNS)

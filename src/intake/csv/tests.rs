@@ -1,5 +1,7 @@
 //! Recipients files as people export them.
 
+use std::io;
+
 use super::*;
 use crate::intake::campaign_file;
 
@@ -89,7 +91,8 @@ fn bad_rows_are_rejected_by_line_and_column_and_reading_goes_on() {
             "2 phone_landline: telefone: the phone is a landline",
             "3 wrong_field_count: the line has 4 fields, the header has 5",
             "4 value_empty: nome: is empty",
-            "5 not_utf8: the line is not UTF-8",
+            "5 not_utf8: the line is not UTF-8, as the beginning of the file is; if all of it is Windows-1252, load it with \
+             --encoding windows-1252",
             "7 value_newline: nome: holds a line break",
             "9 unclosed_quote: a quote is opened on this line and not closed within 65536 bytes",
             "10 value_spaces: valor: holds more than 4 spaces in a row",
@@ -124,7 +127,10 @@ fn keys_have_bounds() {
 #[test]
 fn a_character_torn_over_two_quoted_fields_is_no_text() {
     let input = b"contrato,cliente,nome,telefone,valor\n\"c\",7,\"Z\xc3\",\"\xa911987654321\",1\n";
-    assert_eq!(outcomes(input, "person"), ["2 not_utf8: the line is not UTF-8"]);
+    let campaign = campaign("person");
+    let mut reader = RowReader::in_encoding(&input[..], Encoding::Utf8, &campaign).unwrap();
+    let Some(Outcome::Reject(reject)) = reader.next_row().unwrap() else { panic!("a reject") };
+    assert_eq!((reject.line, reject.reason_code()), (2, "not_utf8"));
 }
 
 #[test]
@@ -150,7 +156,9 @@ fn files_that_cannot_be_read() {
     assert_eq!(refused(b"t\0e\0l\0;\0"), utf16);
     assert!(refused(b"tel\0efone;valor").contains("zero bytes"));
     assert!(refused(b"PK\x03\x04abc").contains("spreadsheet"));
-    assert_eq!(refused(b"n\xe3o;telefone"), "the header is not UTF-8; save the file as \"CSV UTF-8\"");
+    let campaign = campaign("person");
+    let refusal = RowReader::in_encoding(&b"n\xe3o;telefone"[..], Encoding::Utf8, &campaign).unwrap_err();
+    assert!(refusal.to_string().contains("the header is not UTF-8"), "{refusal}");
     let long = "x".repeat(RECORD_MAX_BYTES + 1);
     for header in [long.clone(), format!("{long}\n"), "\"telefone\nx".into()] {
         assert!(
@@ -160,6 +168,15 @@ fn files_that_cannot_be_read() {
         );
     }
     assert_eq!(refused(";".repeat(1000).as_bytes()), "the header has 1001 columns, more than 1000");
+}
+
+#[test]
+fn a_file_in_windows_1252_is_read_as_one() {
+    let input = b"contrato;cliente;nome;telefone;valor\nc1;77;Z\xe9;11987654321;1,50\n";
+    assert_eq!(outcomes(input, "person"), [GOOD_ROW]);
+    let campaign = campaign("person");
+    let reader = RowReader::new(&input[..], &campaign).unwrap();
+    assert!(reader.layout().bom, "its rejects are UTF-8 and say so");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! The digitable line of a boleto that does not exist, with check digits that hold.
 
+use crate::domain::boleto::{barcode_check, mod10};
+
 /// Digits of the line.
 const LINE: usize = 47;
 
@@ -20,7 +22,7 @@ fn encode(free: &[u8; 25], factor: u64, cents: u64) -> [u8; LINE] {
     write(&mut barcode[5..9], factor);
     write(&mut barcode[9..19], cents);
     barcode[19..].copy_from_slice(free);
-    barcode[4] = mod11(&barcode);
+    barcode[4] = barcode_check(&barcode);
 
     let mut line = [0; LINE];
     line[..4].copy_from_slice(&barcode[..4]);
@@ -33,28 +35,6 @@ fn encode(free: &[u8; 25], factor: u64, cents: u64) -> [u8; LINE] {
     line[32] = barcode[4];
     line[33..].copy_from_slice(&barcode[5..19]);
     line.map(|digit| b'0' + digit)
-}
-
-/// Weights 2, 1, 2, … from the right; the digits of the products are added.
-fn mod10(digits: &[u8]) -> u8 {
-    let sum: u8 = digits
-        .iter()
-        .rev()
-        .zip([2, 1].into_iter().cycle())
-        .map(|(digit, weight)| digit * weight / 10 + digit * weight % 10)
-        .sum();
-    (10 - sum % 10) % 10
-}
-
-/// Weights 2 to 9 from the right over all but the check digit itself.
-fn mod11(barcode: &[u8; 44]) -> u8 {
-    let others = barcode[5..].iter().rev().chain(barcode[..4].iter().rev());
-    let sum: u16 =
-        others.zip((2..=9).cycle()).map(|(digit, weight): (_, u16)| u16::from(*digit) * weight).sum();
-    match 11 - sum % 11 {
-        0 | 10 | 11 => 1,
-        check => u8::try_from(check).unwrap_or(1),
-    }
 }
 
 fn write(digits: &mut [u8], mut value: u64) {
