@@ -10,7 +10,8 @@ use carteiro::domain::ids::{CampaignSeq, LaneId, NumberId};
 use carteiro::policy::classify::{ErrorTable, Reply, ReplyBody, Verdict};
 use carteiro::policy::pace::Exactness;
 use carteiro::policy::shard::{
-    CampaignSetup, Input, LaneSetup, LaneView, Message, Now, NumberSetup, Output, Shard, ShardConfig,
+    CampaignSetup, Input, LaneHours, LaneSetup, LaneView, Message, Now, NumberSetup, Output, Shard,
+    ShardConfig,
 };
 use criterion::{Criterion, Throughput};
 
@@ -61,7 +62,12 @@ impl World {
             template: "1/bench".to_owned(),
             template_stopped: false,
             validity: Duration::from_secs(86_400),
+            valid_until: None,
+            hours: LaneHours::default(),
             retry: RetryPolicy { max_attempts: 5, base: ms(1_000), max: ms(60_000) },
+            open: true,
+            first: None,
+            pace_share_per_mille: None,
         }));
         for lane in 0..numbers {
             let id = NumberId::from(format!("{lane}").as_str());

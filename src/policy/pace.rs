@@ -48,6 +48,8 @@ pub struct Pace {
 struct Limiter {
     gcra: RateLimiter<NotKeyed, InMemoryState, SetClock, NoOpMiddleware<Nanos>>,
     clock: SetClock,
+    /// From one message to the next, tolerance and slack included.
+    spacing: Duration,
 }
 
 /// A clock that says what it was told: time stays an argument.
@@ -73,6 +75,18 @@ impl Pace {
     pub fn new(rate_per_s: Option<f64>, exactness: Exactness, now: Mono) -> Self {
         let rate_per_s = rate_per_s.map(|rate| rate.clamp(RATE_MIN_PER_S, RATE_MAX_PER_S));
         Self { rate_per_s, limiter: rate_per_s.map(|rate| Limiter::drained(rate, exactness, now)) }
+    }
+
+    /// A limiter that goes on where another one stood: its first message is due at `next`.
+    pub fn resumed(rate_per_s: Option<f64>, exactness: Exactness, next: Mono) -> Self {
+        let fresh = Self::new(rate_per_s, exactness, Mono::default());
+        let spacing = fresh.limiter.as_ref().map_or(Duration::ZERO, |limiter| limiter.spacing);
+        Self::new(rate_per_s, exactness, Mono(next.0.saturating_sub(spacing)))
+    }
+
+    /// When the next message is due, for a limiter that goes on elsewhere. This one has seen its last message.
+    pub fn hand_over(&mut self, now: Mono) -> Mono {
+        self.take(now).err().unwrap_or(now)
     }
 
     /// The limit, or None when there is none.
@@ -114,7 +128,8 @@ impl Limiter {
             .allow_burst(burst);
         let clock = SetClock::default();
         clock.set(now);
-        let limiter = Self { gcra: RateLimiter::direct_with_clock(quota, clock.clone()), clock };
+        let spacing = Duration::from_nanos(cell_ns as u64) * CELLS;
+        let limiter = Self { gcra: RateLimiter::direct_with_clock(quota, clock.clone()), clock, spacing };
         let drained = limiter.gcra.check_n(burst);
         debug_assert!(matches!(drained, Ok(Ok(()))), "a fresh limiter holds its whole burst");
         limiter
@@ -175,6 +190,23 @@ mod tests {
     }
 
     #[test]
+    fn a_pace_that_was_handed_over_goes_on_where_it_stood() {
+        let second = |ms: u64| Mono(Duration::from_secs(9) + Duration::from_millis(ms));
+        let mut first = Pace::new(Some(80.0), EXACT, second(0));
+        let at = first.take(second(0)).unwrap_err();
+        assert_eq!(first.take(at), Ok(()));
+        let next = first.hand_over(at);
+        assert_eq!(next.since(at).as_micros(), 12_687);
+        let mut other = Pace::resumed(Some(80.0), EXACT, next);
+        assert_eq!(other.take(at), Err(next));
+        assert_eq!(other.take(next), Ok(()));
+        assert_eq!(other.take(next).unwrap_err().since(next).as_micros(), 12_687);
+        // One that rested may go on at once.
+        assert_eq!(Pace::resumed(Some(80.0), EXACT, second(500)).hand_over(second(800)), second(800));
+        assert_eq!(Pace::resumed(None, EXACT, second(500)).take(second(0)), Ok(()));
+    }
+
+    #[test]
     fn no_limit_means_no_limit() {
         let mut pace = Pace::new(None, EXACT, Mono::default());
         assert!((0..10_000).all(|_| pace.take(Mono::default()).is_ok()));
@@ -193,6 +225,30 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+        /// However often a number changes hands, no sliding second sees more than R.
+        #[test]
+        fn handovers_never_add_to_the_rate(
+            rate in prop::sample::select(vec![1.0, 20.0, 80.0, 1000.0]),
+            tenures in prop::collection::vec((1usize..40, 0u64..30_000), 1..20),
+            jitter_us in prop::collection::vec(0u64..10_000, 53),
+        ) {
+            let mut now = Mono(Duration::from_secs(100));
+            let (mut pace, mut sent) = (Pace::new(Some(rate), EXACT, now), Vec::new());
+            for (messages, away_us) in tenures {
+                for _ in 0..messages {
+                    while let Err(at) = pace.take(now) {
+                        now = at;
+                    }
+                    sent.push(now.after(Duration::from_micros(jitter_us[sent.len() % jitter_us.len()])));
+                }
+                let next = pace.hand_over(now);
+                now = now.after(Duration::from_micros(away_us));
+                pace = Pace::resumed(Some(rate), EXACT, next);
+            }
+            sent.sort();
+            prop_assert!(worst_second(&sent) as f64 <= rate, "{} of {rate}", worst_second(&sent));
+        }
+
         /// Whatever the lateness of our timers and the jitter of the way, no sliding second sees more than R.
         #[test]
         fn never_more_than_the_rate_in_any_sliding_second(

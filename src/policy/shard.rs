@@ -12,23 +12,26 @@
 //! settled, what is given back and who slows down. The order of checks, with places kept for what is not there yet:
 //!
 //! ```text
-//!  claim:  drain · redis · number (paused, halted) · breaker · throttle · [stop list fresh] · lane (campaign, template)
-//!          · [calendar] · [budget] · [cap] · free slots
-//!  send:   connection ready · pace · number · campaign · template · [calendar] · [stop list] · validity
+//!  claim:  drain · lease · journal · clock · redis · number (paused, halted) · breaker · throttle · [stop list fresh] · lane
+//!          (campaign, template, hours) · [budget] · [cap] · free slots
+//!  send:   connection ready · pace · lease · number · campaign · template · [stop list] · validity · hours
 //! ```
 //!
 //! A message that a limit refused costs no attempt and moves nowhere: numbers and lanes are indexed by when they may
 //! next act, so a million blocked messages cost nothing.
 //!
-//! Files: `event` and `setup` the words of the contract · `agenda` which lane is next · `lane` which messages are claimed, given back and settled · `number` what one number does next ·
-//! `verdict` what a reply changes.
+//! Files: `event` and `setup` the words of the contract · `agenda` which lane is next · `lane` which messages are claimed, given back and settled · `share` what one campaign may use of a number · `number` what one number does next ·
+//! `verdict` what a reply changes · `hours` which lanes are closed by the clock on the wall · `tenure` numbers that come and go, and the lease.
 
 mod agenda;
 mod event;
+mod hours;
 mod input;
 mod lane;
 mod number;
 mod setup;
+mod share;
+mod tenure;
 #[cfg(test)]
 mod tests;
 mod verdict;
@@ -41,9 +44,11 @@ use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
 pub use self::event::{FlightId, Input, LaneView, Message, Output, Throttled};
+pub use self::hours::{ClassHours, LaneHours};
 use self::lane::Lane;
 use self::number::Number;
 pub use self::setup::{Blocked, CampaignSetup, LaneSetup, Now, NumberSetup, NumberView, ShardConfig};
+use self::tenure::Tenure;
 use super::breaker::Breaker;
 use crate::clock::{Mono, WallMs};
 use crate::domain::ids::{CampaignSeq, LaneId, NumberId};
@@ -85,7 +90,12 @@ pub struct Shard<P> {
     line: Breaker,
     line_probe: Option<usize>,
     redis: bool,
-    hours: bool,
+    /// Until when what is here is ours; None: for ever.
+    lease: Option<Mono>,
+    lapsed: bool,
+    journal: bool,
+    /// The wall clock agrees with Redis'.
+    clock: bool,
     draining: bool,
     drained: bool,
     dirty: VecDeque<usize>,
@@ -102,7 +112,12 @@ struct Campaign {
 
 impl Campaign {
     fn may_send(&self) -> bool {
-        self.setup.running && !self.setup.template_stopped
+        self.setup.running && self.setup.open && !self.setup.template_stopped
+    }
+
+    /// The first index of a lane that may not be claimed fresh.
+    fn ceiling(&self, lane: LaneId) -> u32 {
+        self.setup.first.as_ref().map_or(u32::MAX, |first| first.ceiling(lane.lane))
     }
 }
 
@@ -140,7 +155,10 @@ impl<P> Shard<P> {
             line,
             line_probe: None,
             redis: true,
-            hours: true,
+            lease: None,
+            lapsed: false,
+            journal: true,
+            clock: true,
             draining: false,
             drained: false,
             dirty: VecDeque::new(),
@@ -169,13 +187,15 @@ impl<P> Shard<P> {
 
     /// What every number is doing.
     pub fn numbers(&self) -> impl Iterator<Item = NumberView> + '_ {
-        self.numbers.iter().map(|number| NumberView {
+        let held = self.held_by_hours();
+        let here = self.numbers.iter().enumerate().filter(|(_, number)| number.tenure != Tenure::Gone);
+        here.map(move |(at, number)| NumberView {
             id: number.setup.id.clone(),
             rate_per_s: number.pace.rate_per_s(),
             in_flight: number.in_flight,
             claimed: number.claimed.len(),
             begun: number.begun,
-            blocked: self.blocked(number),
+            blocked: self.blocked(number, held.get(&at)),
         })
     }
 
@@ -188,7 +208,8 @@ impl<P> Shard<P> {
         let wake = self.wakes.peek().map(|Reverse((at, _))| *at);
         let settle = self.settles.front().map(|(at, _)| *at);
         let line = self.line.next_probe_at().filter(|_| !self.draining);
-        [wake, settle, line].into_iter().flatten().min()
+        let lease = self.lease.filter(|_| !self.lapsed);
+        [wake, settle, line, lease].into_iter().flatten().min()
     }
 
     fn mark(&mut self, number: usize) {

@@ -41,6 +41,8 @@ pub mod own {
     pub const TOO_MANY_REQUESTS: u8 = 13;
     /// A 3xx or 4xx without a Graph error.
     pub const REFUSED_WITHOUT_BODY: u8 = 14;
+    /// The person was erased.
+    pub const ERASED: u8 = 30;
 }
 
 /// How long a scope or a message waits: `min` unless Meta's hint says more, never above `max`.

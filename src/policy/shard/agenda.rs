@@ -47,12 +47,22 @@ impl Agenda {
     }
 
     pub(super) fn remove(&mut self, lane: usize) {
+        self.remove_all(|other| other == lane);
+    }
+
+    /// Removes many lanes in one walk.
+    pub(super) fn remove_all(&mut self, gone: impl Fn(usize) -> bool) {
         for turns in self.turns.values_mut() {
             for turn in turns.iter_mut() {
-                turn.lanes.retain(|other| *other != lane);
+                turn.lanes.retain(|lane| !gone(*lane));
             }
             turns.retain(|turn| !turn.lanes.is_empty());
         }
-        self.due.retain(|(_, other)| *other != lane);
+        self.due.retain(|(_, lane)| !gone(*lane));
+    }
+
+    /// Whether campaigns that may send have something to claim now.
+    pub(super) fn has_work(&self, may_send: impl Fn(CampaignSeq) -> bool) -> bool {
+        self.turns.values().flatten().any(|turn| !turn.lanes.is_empty() && may_send(turn.campaign))
     }
 }

@@ -51,6 +51,12 @@ pub enum Input<P> {
     Lane(LaneSetup),
     /// The lane is to move elsewhere.
     DropLane(LaneId),
+    /// The number is to move elsewhere, with all its lanes: claim no more, give back, finish.
+    DropNumber(NumberId),
+    /// A number that was handed over: nothing may be sent on it before then.
+    Resume(NumberId, Mono),
+    /// The lease on everything here was renewed until then: from there on nothing is claimed or begun.
+    Lease(Mono),
     /// Answer to `Adopt`; None: it belongs to somebody else.
     Adopted(LaneId, Option<LaneView>),
     /// Answer to `Claim`; None: it belongs to somebody else.
@@ -71,8 +77,12 @@ pub enum Input<P> {
     Probed(NumberId, bool),
     /// Redis answers, or does not.
     Redis(bool),
-    /// Wall-clock hours allow sending, or do not.
-    Hours(bool),
+    /// The journal takes writes, or does not: without it nothing is claimed.
+    Journal(bool),
+    /// Answer to `Send`, instead of `Replied`: the request was not begun, and its connection is ready again.
+    Unbegun(FlightId),
+    /// This node's wall clock agrees with Redis', or does not: hours cannot be judged by one that is wrong.
+    Clock(bool),
     /// A limit wider than one number was refused elsewhere.
     Throttled(Throttled),
     /// Everything before this has been acted on.
@@ -116,6 +126,8 @@ pub enum Output<P> {
     Dry(NumberId),
     /// A dropped lane is at rest: it may move.
     Dropped(LaneId),
+    /// A dropped number is at rest: it may move, and its next message is due then.
+    NumberDropped(NumberId, Mono),
     /// Everything before this barrier has been acted on.
     Reached(u64),
     /// After `Drain`: nothing is claimed, in flight or unsettled.

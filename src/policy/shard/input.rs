@@ -3,6 +3,8 @@
 use super::agenda::Agenda;
 use super::lane::Lane;
 use super::number::Number;
+use super::share::Shares;
+use super::tenure::Tenure;
 use super::{
     Campaign, CampaignSetup, Input, LaneId, LaneSetup, Now, NumberId, NumberSetup, Output, Reverse, Shard,
 };
@@ -27,6 +29,9 @@ impl<P> Shard<P> {
                     None => self.outputs.push_back(Output::Dropped(id)),
                 };
             }
+            Input::DropNumber(id) => self.on_drop_number(id),
+            Input::Resume(id, next) => self.on_resume(&id, next),
+            Input::Lease(until) => self.on_lease(until),
             Input::Adopted(id, view) => self.on_adopted(id, view),
             Input::Claimed(id, claimed) => self.on_claimed(id, claimed),
             Input::Released(id, view) => self.on_released(id, view),
@@ -46,8 +51,13 @@ impl<P> Shard<P> {
                 self.redis = up;
                 self.mark_all();
             }
-            Input::Hours(open) => {
-                self.hours = open;
+            Input::Journal(writes) => {
+                self.journal = writes;
+                self.mark_all();
+            }
+            Input::Unbegun(flight) => self.on_unbegun(flight),
+            Input::Clock(right) => {
+                self.clock = right;
                 self.mark_all();
             }
             Input::Throttled(throttled) => self.on_throttled(&throttled),
@@ -71,6 +81,7 @@ impl<P> Shard<P> {
             }
             self.mark(number);
         }
+        self.look_at_lease();
         self.probe_line();
         self.flush_settles();
     }
@@ -80,6 +91,8 @@ impl<P> Shard<P> {
             let at = self.numbers.len();
             self.number_at.insert(setup.id.clone(), at);
             self.numbers.push(Number {
+                tenure: Tenure::Ours,
+                lanes: 0,
                 pace: Pace::new(setup.rate_per_s, self.config.exactness, self.now.mono),
                 breaker: Breaker::new(self.config.breaker.clone()),
                 setup,
@@ -97,12 +110,20 @@ impl<P> Shard<P> {
                 dirty: false,
                 wakes_at: None,
                 dry: false,
+                shares: Shares::default(),
             });
             return self.mark(at);
         };
         let one = &mut self.numbers[at];
-        if one.setup.rate_per_s != setup.rate_per_s {
+        // One that comes back may have been sending elsewhere until now.
+        let back = one.tenure == Tenure::Gone;
+        if back {
+            (one.tenure, one.throttled_until, one.throttles, one.dry) = (Tenure::Ours, None, 0, false);
+            one.breaker = Breaker::new(self.config.breaker.clone());
+        }
+        if back || one.setup.rate_per_s != setup.rate_per_s {
             one.pace = Pace::new(setup.rate_per_s, self.config.exactness, self.now.mono);
+            one.shares = Shares::default();
         }
         one.setup = setup;
         self.mark(at);
@@ -111,7 +132,20 @@ impl<P> Shard<P> {
     fn on_campaign(&mut self, setup: CampaignSetup) {
         let strikes = self.campaigns.get(&setup.seq).map_or(0, |known| known.strikes);
         let strikes = if setup.template_stopped { 0 } else { strikes };
-        self.campaigns.insert(setup.seq, Campaign { setup, strikes });
+        let seq = setup.seq;
+        let before = self.campaigns.insert(seq, Campaign { setup, strikes });
+        let (before, after) = (before.map(|known| known.setup), &self.campaigns[&seq].setup);
+        let hours = before.as_ref().is_none_or(|one| one.hours != after.hours);
+        if before.as_ref().is_some_and(|one| one.pace_share_per_mille != after.pace_share_per_mille) {
+            self.numbers.iter_mut().for_each(|number| number.shares.forget(seq));
+        }
+        let relist = before.is_some_and(|one| one.rank != after.rank || one.first != after.first);
+        if hours {
+            self.hours_changed(seq);
+        }
+        if relist {
+            self.relist_campaign(seq);
+        }
         // Every number looks at its claimed messages again: those of a stopped campaign are given back.
         self.mark_all();
         for number in 0..self.numbers.len() {
@@ -119,14 +153,14 @@ impl<P> Shard<P> {
         }
     }
 
-    /// Gives back what a number claimed of campaigns that may not send any more, wherever it stands in the queue.
+    /// Gives back what a number claimed of campaigns and lanes that may not send any more, wherever it stands in the queue.
     fn give_back_stopped(&mut self, number: usize) {
         let held = std::mem::take(&mut self.numbers[number].claimed);
         let mut kept = std::collections::VecDeque::with_capacity(held.len());
         let mut touched = Vec::new();
         for (lane, message) in held {
             let campaign = self.lanes[lane].as_ref().and_then(|lane| self.campaigns.get(&lane.campaign()));
-            if campaign.is_some_and(Campaign::may_send) {
+            if campaign.is_some_and(Campaign::may_send) && self.closed_by_hours(lane).is_none() {
                 kept.push_back((lane, message));
                 continue;
             }
@@ -151,16 +185,19 @@ impl<P> Shard<P> {
             self.drop_lane(lane);
         }
         self.campaigns.remove(&seq);
+        self.numbers.iter_mut().for_each(|number| number.shares.forget(seq));
     }
 
     fn on_lane(&mut self, setup: &LaneSetup) {
-        let Some(number) = self.number_at.get(&setup.number).copied() else {
+        let ours = |at: &usize| self.numbers[*at].tenure == Tenure::Ours;
+        let Some(number) = self.number_at.get(&setup.number).copied().filter(ours) else {
             return;
         };
         let lane = match self.lane_index(setup.id) {
             Some(lane) => {
+                let ceiling = self.ceiling_of(lane);
                 if let Some(known) = self.lanes[lane].as_mut() {
-                    known.look_again();
+                    known.look_again(ceiling);
                 }
                 lane
             }
@@ -182,6 +219,7 @@ impl<P> Shard<P> {
             self.lanes[at] = lane
         }
         self.lane_at.insert(id, at);
+        self.numbers[number].lanes += 1;
         at
     }
 

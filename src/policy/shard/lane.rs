@@ -82,14 +82,28 @@ impl Lane {
         quiet && !self.busy && self.settles.is_empty() && self.settling == 0
     }
 
-    fn has_fresh(&self) -> bool {
-        self.phase == Phase::Unknown || self.next < self.count
+    /// Whether messages of it wait that may be claimed now or later.
+    pub(super) fn has_work(&self, ceiling: u32) -> bool {
+        self.has_fresh(ceiling) || self.next_due.is_some()
     }
 
-    /// It may have grown: look again when nothing known is left.
-    pub(super) fn look_again(&mut self) {
-        if self.phase == Phase::Ours && self.next >= self.count {
+    /// It stands on no agenda any more. False: it stood on none.
+    pub(super) fn unlist(&mut self) -> bool {
+        std::mem::take(&mut self.listed)
+    }
+
+    /// Whether there is something untouched below `ceiling`, or may be.
+    fn has_fresh(&self, ceiling: u32) -> bool {
+        self.phase == Phase::Unknown || self.next < self.count.min(ceiling)
+    }
+
+    /// It may have grown, have come back from somebody else, or more of it may be due: look again when nothing known is
+    /// left.
+    pub(super) fn look_again(&mut self, ceiling: u32) {
+        let lost = self.phase == Phase::Lost;
+        if lost || (self.phase == Phase::Ours && !self.has_fresh(ceiling)) {
             self.phase = Phase::Unknown;
+            self.swept &= !lost;
         }
     }
 
@@ -110,17 +124,20 @@ impl<P> Shard<P> {
     /// Puts a lane on its number's agenda: with something to claim now, or to be claimed when it is due.
     pub(super) fn list(&mut self, lane: usize) {
         let now = self.now.mono;
+        let closed = self.closed_by_hours(lane).is_some();
         let Some(one) = self.lanes[lane].as_mut() else {
             return;
         };
-        if one.listed || one.busy || one.dropping || one.phase == Phase::Lost {
+        if one.listed || one.busy || one.dropping || one.phase == Phase::Lost || closed {
             return;
         }
         let (number, campaign, due) = (one.number, one.campaign(), one.next_due);
-        let Some(rank) = self.campaigns.get(&campaign).map(|campaign| campaign.setup.rank) else {
+        let id = one.id;
+        let known = self.campaigns.get(&campaign).map(|known| (known.setup.rank, known.ceiling(id)));
+        let Some((rank, ceiling)) = known else {
             return;
         };
-        if one.has_fresh() || due.is_some_and(|due| due <= now) {
+        if one.has_fresh(ceiling) || due.is_some_and(|due| due <= now) {
             one.listed = true;
             self.numbers[number].agenda.push_front(rank, campaign, lane);
             self.mark(number);
@@ -133,16 +150,37 @@ impl<P> Shard<P> {
 
     /// Lists a lane anew, since its due time or its content changed.
     fn relist(&mut self, lane: usize) {
-        let Some(one) = self.lanes[lane].as_mut() else {
-            return;
-        };
+        let ceiling = self.ceiling_of(lane);
         // A lane with untouched messages stays where it is: a due time only matters when those are used up.
-        if one.listed && !one.has_fresh() {
-            one.listed = false;
+        if self.lanes[lane].as_ref().is_some_and(|one| one.listed && !one.has_fresh(ceiling)) {
+            self.unlist(lane);
+        }
+        self.list(lane);
+    }
+
+    fn unlist(&mut self, lane: usize) {
+        let Some(one) = self.lanes[lane].as_mut() else { return };
+        if std::mem::take(&mut one.listed) {
             let number = one.number;
             self.numbers[number].agenda.remove(lane);
         }
-        self.list(lane);
+    }
+
+    /// Lists every lane of a campaign anew, since its rank or its ceilings changed.
+    pub(super) fn relist_campaign(&mut self, seq: CampaignSeq) {
+        let theirs = |lane: &Option<Lane>| lane.as_ref().is_some_and(|lane| lane.campaign() == seq);
+        let lanes: Vec<usize> = (0..self.lanes.len()).filter(|at| theirs(&self.lanes[*at])).collect();
+        for lane in lanes {
+            self.unlist(lane);
+            self.list(lane);
+        }
+    }
+
+    /// The first index of a lane that may not be claimed fresh.
+    pub(super) fn ceiling_of(&self, lane: usize) -> u32 {
+        let one = self.lanes.get(lane).and_then(Option::as_ref);
+        let campaign = |one: &Lane| Some(self.campaigns.get(&one.campaign())?.ceiling(one.id));
+        one.and_then(campaign).unwrap_or(u32::MAX)
     }
 
     /// Moves lanes whose time has come to the front of their turn.
@@ -158,13 +196,14 @@ impl<P> Shard<P> {
         }
     }
 
-    /// Orders up to `most` messages of a lane that was just taken off the agenda. False: it had nothing to order.
-    pub(super) fn claim(&mut self, lane: usize, most: usize) -> bool {
+    /// Orders up to `most` messages of a lane that was just taken off the agenda. Returns how many it ordered.
+    pub(super) fn claim(&mut self, lane: usize, most: usize) -> usize {
         let now = self.now.mono;
+        let ceiling = self.ceiling_of(lane);
         let one = self.lane(lane);
         one.listed = false;
         if one.busy || one.dropping {
-            return false;
+            return 0;
         }
         if one.phase == Phase::Unknown {
             one.busy = true;
@@ -173,13 +212,14 @@ impl<P> Shard<P> {
             let number = one.number;
             self.numbers[number].adopting += 1;
             self.outputs.push_back(Output::Adopt { lane: id, sweep });
-            return false;
+            return 0;
         }
         let due = if one.next_due.is_some_and(|due| due <= now) { most } else { 0 };
-        let fresh = if due == 0 { most.min((one.count - one.next) as usize) } else { 0 };
+        let fresh =
+            if due == 0 { most.min(one.count.min(ceiling).saturating_sub(one.next) as usize) } else { 0 };
         if fresh + due == 0 {
             self.list(lane);
-            return false;
+            return 0;
         }
         one.busy = true;
         one.request += 1;
@@ -188,7 +228,7 @@ impl<P> Shard<P> {
         let number = one.number;
         self.numbers[number].claiming += fresh + due;
         self.outputs.push_back(order);
-        true
+        fresh + due
     }
 
     pub(super) fn on_adopted(&mut self, id: LaneId, view: Option<LaneView>) {
@@ -361,12 +401,14 @@ impl<P> Shard<P> {
     fn rest(&mut self, lane: usize) {
         let one = self.lane(lane);
         if one.dropping && one.at_rest() {
-            let id = one.id;
+            let (id, number) = (one.id, one.number);
             self.lanes[lane] = None;
             self.lane_at.remove(&id);
             // The place may still stand in the queue of settles: it is used again only when that is empty.
             self.free_lanes.push(lane);
             self.outputs.push_back(Output::Dropped(id));
+            self.numbers[number].lanes -= 1;
+            self.part(number);
         }
     }
 }

@@ -5,10 +5,12 @@ use std::collections::VecDeque;
 use rand::RngExt as _;
 
 use super::agenda::Agenda;
+use super::share::Shares;
+use super::tenure::Tenure;
 use super::{
     BATCH_MAX, BLOCK_TOO_LONG, Blocked, CONNECTING_MAX, Flight, FlightId, Message, NumberSetup, Output, Shard,
 };
-use crate::clock::Mono;
+use crate::clock::{Mono, WallMs};
 use crate::domain::record::{Settlement, State};
 use crate::policy::breaker::Breaker;
 use crate::policy::classify::table::own;
@@ -18,6 +20,10 @@ use crate::policy::pace::Pace;
 #[derive(Debug)]
 pub(super) struct Number<P> {
     pub(super) setup: NumberSetup,
+    /// Whether it is ours.
+    pub(super) tenure: Tenure,
+    /// Lanes of it that are known here.
+    pub(super) lanes: usize,
     pub(super) pace: Pace,
     pub(super) breaker: Breaker,
     pub(super) throttled_until: Option<Mono>,
@@ -44,6 +50,8 @@ pub(super) struct Number<P> {
     pub(super) wakes_at: Option<Mono>,
     /// It was said that there is nothing to claim.
     pub(super) dry: bool,
+    /// What campaigns may use of it that may not use all.
+    pub(super) shares: Shares,
 }
 
 impl<P> Number<P> {
@@ -55,11 +63,17 @@ impl<P> Number<P> {
 impl<P> Shard<P> {
     /// Why a number may neither claim nor send, in the order of checks, and until when as far as is known.
     fn closed(&self, number: &Number<P>) -> Option<(Blocked, Option<Mono>)> {
-        if self.draining {
+        if self.draining || number.tenure != Tenure::Ours {
             return Some((Blocked::Draining, None));
         }
-        if !self.hours {
-            return Some((Blocked::Hours, None));
+        if self.lease.is_some_and(|until| until <= self.now.mono) {
+            return Some((Blocked::Ownership, None));
+        }
+        if !self.journal {
+            return Some((Blocked::Journal, None));
+        }
+        if !self.clock {
+            return Some((Blocked::Clock, None));
         }
         if let Some(why) = number.setup.stopped {
             return Some((why, None));
@@ -75,8 +89,12 @@ impl<P> Shard<P> {
             .map(|until| (Blocked::Throttle, Some(until)))
     }
 
-    /// Why a number that has something to do does nothing.
-    pub(super) fn blocked(&self, number: &Number<P>) -> Option<(Blocked, Option<Mono>)> {
+    /// Why a number that has something to do does nothing; `held` until when hours hold back messages of it.
+    pub(super) fn blocked(
+        &self,
+        number: &Number<P>,
+        held: Option<&Option<WallMs>>,
+    ) -> Option<(Blocked, Option<Mono>)> {
         let closed = self.closed(number);
         if closed.is_some() {
             return closed;
@@ -87,7 +105,13 @@ impl<P> Shard<P> {
         if number.in_flight >= self.config.max_in_flight {
             return Some((Blocked::Slots, None));
         }
-        number.wanting.then_some((Blocked::Connection, None))
+        if number.wanting {
+            return Some((Blocked::Connection, None));
+        }
+        let idle = number.claimed.is_empty() && number.claiming == 0 && number.in_flight == 0;
+        let may_send = |seq| self.campaigns.get(&seq).is_some_and(super::Campaign::may_send);
+        let until = held.filter(|_| idle && !number.agenda.has_work(may_send))?;
+        Some((Blocked::Hours, until.map(|until| self.wall_to_mono(until))))
     }
 
     /// One round of a number.
@@ -201,7 +225,11 @@ impl<P> Shard<P> {
             return Some(Gate::Stopped);
         };
         let age_ms = u128::from(self.now.wall.0.saturating_sub(message.loaded_at.0));
-        (age_ms > campaign.setup.validity.as_millis()).then_some(Gate::Expired)
+        let past_end = campaign.setup.valid_until.is_some_and(|end| self.now.wall >= end);
+        if past_end || age_ms > campaign.setup.validity.as_millis() {
+            return Some(Gate::Expired);
+        }
+        self.closed_by_hours(lane).map(|_| Gate::Stopped)
     }
 
     fn turn_away(&mut self, number: usize, gate: Gate) {
@@ -310,13 +338,27 @@ impl<P> Shard<P> {
             if target == 0 || have > target / 2 || one.adopting > 0 {
                 return;
             }
+            let wanted = target - have;
+            let held_until = self.fill_shares(number, wanted);
             let campaigns = &self.campaigns;
-            let may_send = |seq| campaigns.get(&seq).is_some_and(super::Campaign::may_send);
-            let Some(lane) = self.numbers[number].agenda.pop(may_send) else {
-                self.say_dry(number);
+            let one = &mut self.numbers[number];
+            let shares = &one.shares;
+            let may_send =
+                |seq| campaigns.get(&seq).is_some_and(super::Campaign::may_send) && shares.room(seq) > 0;
+            let Some(lane) = one.agenda.pop(may_send) else {
+                // A number that a share holds back is not dry: its lanes are to stay.
+                match held_until {
+                    Some(at) => self.wake(number, at),
+                    None => self.say_dry(number),
+                }
                 return;
             };
-            self.claim(lane, target - have);
+            let campaign = self.lanes[lane].as_ref().map(super::lane::Lane::campaign);
+            let room = campaign.map_or(usize::MAX, |seq| self.numbers[number].shares.room(seq));
+            let ordered = self.claim(lane, wanted.min(room));
+            if let Some(seq) = campaign {
+                self.numbers[number].shares.spend(seq, ordered);
+            }
         }
     }
 
@@ -332,8 +374,8 @@ impl<P> Shard<P> {
 /// Why a claimed message is not begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Gate {
-    /// Its campaign or template may not send.
+    /// Its campaign or template may not send, or not at this hour.
     Stopped,
-    /// It is older than its validity.
+    /// It is older than its validity, or past the campaign's fixed end.
     Expired,
 }

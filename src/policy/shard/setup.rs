@@ -1,11 +1,14 @@
 //! What a shard is told of its world, and how it shows itself: bounds, numbers, campaigns, lanes.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::hours::LaneHours;
 use crate::clock::{Mono, WallMs};
 use crate::config::BreakerConfig;
 use crate::domain::campaign::RetryPolicy;
 use crate::domain::ids::{CampaignSeq, LaneId, NumberId};
+use crate::policy::first::First;
 use crate::policy::pace::Exactness;
 
 /// Both clocks, read together.
@@ -70,8 +73,18 @@ pub struct CampaignSetup {
     pub template_stopped: bool,
     /// A message older than this is expired.
     pub validity: Duration,
+    /// From then on its messages are expired, at any hour.
+    pub valid_until: Option<WallMs>,
+    /// When its lanes may send.
+    pub hours: LaneHours,
     /// Its retries.
     pub retry: RetryPolicy,
+    /// Whether its own hours allow sending now.
+    pub open: bool,
+    /// How far into its lanes messages may be claimed fresh; None: to the end.
+    pub first: Option<Arc<First>>,
+    /// The most that it may use of each number's rate, in thousandths; None: all of it.
+    pub pace_share_per_mille: Option<u16>,
 }
 
 /// A lane with something to send.
@@ -96,9 +109,15 @@ pub enum Blocked {
     Breaker,
     /// Redis does not answer.
     Redis,
-    /// The process is stopping.
+    /// The lease on the number could not be renewed.
+    Ownership,
+    /// The journal takes no writes.
+    Journal,
+    /// The process is stopping, or the number is on its way to another one.
     Draining,
-    /// Until wall-clock hours allow it.
+    /// This machine's clock is far off Redis', so that hours cannot be judged.
+    Clock,
+    /// Outside the hours of all that it has to send.
     Hours,
     /// All its slots are in flight.
     Slots,

@@ -1,7 +1,10 @@
 //! The machine in virtual time, driven by a small world that plays Redis, the line and Meta.
 
+mod bounds;
 mod flow;
+mod hours;
 mod random;
 mod stops;
+mod tenure;
 mod trouble;
 mod world;

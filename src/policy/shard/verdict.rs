@@ -30,6 +30,22 @@ impl<P> Shard<P> {
         self.mark(flight.number);
     }
 
+    /// A request was ordered and not begun, for a reason of our own: it costs nothing and says nothing of the line.
+    pub(super) fn on_unbegun(&mut self, id: FlightId) {
+        let Some(flight) = self.flights.get_mut(id.0 as usize).and_then(Option::take) else {
+            return;
+        };
+        self.free_flights.push(id.0);
+        self.in_flight -= 1;
+        self.ready += 1;
+        self.numbers[flight.number].in_flight -= 1;
+        if let Some(lane) = self.lanes[flight.lane].as_mut() {
+            lane.in_flight -= 1;
+        }
+        self.put_back(flight);
+        self.mark(flight.number);
+    }
+
     /// What the verdict says of the line and the number.
     fn health(&mut self, number: usize, verdict: &Verdict) {
         let one = &mut self.numbers[number];

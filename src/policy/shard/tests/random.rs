@@ -6,10 +6,13 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::world::*;
+use crate::clock::WallMs;
 use crate::domain::ids::{CampaignSeq, LaneId, NumberId};
 use crate::domain::record::State;
 use crate::policy::classify::{Kind, Scope, Verdict};
-use crate::policy::shard::{Blocked, Input, NumberSetup, Output, ShardConfig, Throttled};
+use crate::policy::shard::{
+    Blocked, ClassHours, Input, LaneHours, NumberSetup, Output, ShardConfig, Throttled,
+};
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
 
@@ -22,7 +25,9 @@ enum Step {
     Load(u32, u32, usize),
     Drop(u32, u32),
     Redis(bool),
-    Hours(bool),
+    Clock(bool),
+    /// A campaign's lanes of the first and of the second class: open or not, and for how long that holds.
+    Hours(u32, bool, bool, u64),
     Throttled(bool, u64),
     Line(bool),
     Probes(bool),
@@ -39,7 +44,9 @@ fn any_step() -> impl Strategy<Value = Step> {
         2 => (1u32..4, 0u32..4, 1usize..60).prop_map(|(seq, lane, count)| Step::Load(seq, lane, count)),
         1 => (1u32..4, 0u32..4).prop_map(|(seq, lane)| Step::Drop(seq, lane)),
         1 => any::<bool>().prop_map(Step::Redis),
-        1 => any::<bool>().prop_map(Step::Hours),
+        1 => any::<bool>().prop_map(Step::Clock),
+        2 => (1u32..4, any::<bool>(), any::<bool>(), 0u64..4_000)
+            .prop_map(|(seq, one, other, wait)| Step::Hours(seq, one, other, wait)),
         1 => (any::<bool>(), 0u64..5_000).prop_map(|(account, wait)| Step::Throttled(account, wait)),
         1 => any::<bool>().prop_map(Step::Line),
         1 => any::<bool>().prop_map(Step::Probes),
@@ -104,7 +111,14 @@ fn take(world: &mut World, step: &Step) {
             }
         }
         Step::Redis(up) => world.input(Input::Redis(up)),
-        Step::Hours(open) => world.input(Input::Hours(open)),
+        Step::Clock(right) => world.input(Input::Clock(right)),
+        Step::Hours(seq, one, other, wait) => {
+            let until = Some(WallMs(world.wall().0 + wait));
+            let class = |open| ClassHours { open, until };
+            let mut setup = campaign(seq);
+            setup.hours = LaneHours::new(vec![0, 2], vec![class(one), class(other)]);
+            world.campaign(setup);
+        }
         Step::Throttled(account, wait) => {
             let account = account.then(|| "waba".to_owned());
             let until = world.now.after(ms(wait));
@@ -140,7 +154,7 @@ fn check(steps: &[Step], config: ShardConfig, jitter_ms: u64) {
     (world.line_up, world.probes_answered) = (true, true);
     world.reply = Box::new(|_| accepted());
     world.input(Input::Redis(true));
-    world.input(Input::Hours(true));
+    world.input(Input::Clock(true));
     for round in 0..4 {
         // Halts of requests that were still under way come after the first round.
         for (at, name) in NAMES.into_iter().enumerate() {

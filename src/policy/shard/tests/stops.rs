@@ -227,15 +227,15 @@ fn without_redis_nothing_is_claimed_and_with_it_all_goes_on() {
 }
 
 #[test]
-fn outside_the_hours_nothing_leaves() {
+fn a_clock_that_is_wrong_sends_nothing() {
     let mut world = three();
     world.run(ms(300));
-    world.input(Input::Hours(false));
+    world.input(Input::Clock(false));
     let begun = world.sent.len();
     world.run(Duration::from_secs(5));
     assert_eq!((world.sent.len(), world.count(State::Sending)), (begun, 0));
-    assert_eq!(world.blocked("a"), Some(Blocked::Hours));
-    world.input(Input::Hours(true));
+    assert_eq!(world.blocked("a"), Some(Blocked::Clock));
+    world.input(Input::Clock(true));
     world.run_until(MINUTE, World::all_accepted);
 }
 

@@ -8,7 +8,7 @@ use crate::domain::campaign::RetryPolicy;
 use crate::domain::ids::CampaignSeq;
 use crate::domain::record::State;
 use crate::policy::classify::{Kind, Scope};
-use crate::policy::shard::{Blocked, Output};
+use crate::policy::shard::{Blocked, Input, Output};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -211,6 +211,37 @@ fn a_request_that_never_began_goes_back_without_an_attempt() {
         if broken { verdict(Kind::Transient, Scope::App, true) } else { accepted() }
     });
     world.load(lane(1, 0), "a", 30);
+    world.run_until(MINUTE, World::all_accepted);
+    assert!(
+        world.lanes[&lane(1, 0)].records.iter().all(|record| (record.attempt, record.generation) == (1, 1))
+    );
+}
+
+#[test]
+fn without_a_journal_nothing_is_claimed_and_nothing_is_lost_or_counted() {
+    let mut world = one(80.0);
+    world.load(lane(1, 0), "a", 200);
+    world.run_until(MINUTE, |world| world.sent.len() >= 20);
+    // The journal fails under requests that were ordered already, then says so.
+    world.journal_up = false;
+    world.run(ms(30));
+    world.input(Input::Journal(false));
+    assert_eq!(world.blocked("a"), Some(Blocked::Journal));
+    let (sent, claims) = (world.sent.len(), world.times(|order| matches!(order, Output::Claim { .. })).len());
+    world.run(MINUTE);
+    assert_eq!(world.sent.len(), sent);
+    assert_eq!(
+        world.times(|order| matches!(order, Output::Claim { .. })).len(),
+        claims,
+        "nothing is claimed"
+    );
+    assert_eq!(
+        (world.count(State::Sending), world.count(State::InDoubt)),
+        (0, 0),
+        "what was claimed is given back"
+    );
+    world.journal_up = true;
+    world.input(Input::Journal(true));
     world.run_until(MINUTE, World::all_accepted);
     assert!(
         world.lanes[&lane(1, 0)].records.iter().all(|record| (record.attempt, record.generation) == (1, 1))

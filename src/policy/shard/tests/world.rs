@@ -15,8 +15,8 @@ use crate::domain::record::{Record, State};
 use crate::policy::classify::{Kind, Scope, Verdict};
 use crate::policy::pace::Exactness;
 use crate::policy::shard::{
-    Blocked, CampaignSetup, FlightId, Input, LaneSetup, LaneView, Message, Now, NumberSetup, Output, Shard,
-    ShardConfig,
+    Blocked, CampaignSetup, FlightId, Input, LaneHours, LaneSetup, LaneView, Message, Now, NumberSetup,
+    Output, Shard, ShardConfig,
 };
 
 /// Wall time at the start of every run.
@@ -74,6 +74,8 @@ pub(super) struct World {
     pub(super) redis: (Duration, Duration),
     pub(super) line_up: bool,
     pub(super) probes_answered: bool,
+    /// Whether the journal takes writes.
+    pub(super) journal_up: bool,
     pending: BTreeMap<(Mono, u64), Pending>,
     held: HashMap<(LaneId, u32, u8), Held>,
     flights: HashMap<FlightId, (LaneId, u32, u8)>,
@@ -127,7 +129,12 @@ pub(super) fn campaign(seq: u32) -> CampaignSetup {
         template: format!("waba/template{seq}"),
         template_stopped: false,
         validity: Duration::from_secs(86_400),
+        valid_until: None,
+        hours: LaneHours::default(),
         retry: RetryPolicy { max_attempts: 3, base: ms(2000), max: ms(60_000) },
+        open: true,
+        first: None,
+        pace_share_per_mille: None,
     }
 }
 
@@ -145,6 +152,7 @@ impl World {
             redis: (ms(1), ms(0)),
             line_up: true,
             probes_answered: true,
+            journal_up: true,
             pending: BTreeMap::new(),
             held: HashMap::new(),
             flights: HashMap::new(),
@@ -280,6 +288,10 @@ impl World {
         assert_eq!(held, Some(Held::Claimed), "{lane} {index} was not claimed and at rest");
         let record = self.lanes[&lane].records[index as usize];
         assert_eq!((record.state, record.generation), (State::Sending, generation), "{lane} {index}");
+        if !self.journal_up {
+            self.held.insert((lane, index, generation), Held::Back(true));
+            return self.later(ms(0), Pending::Answer(Input::Unbegun(flight)));
+        }
         self.flights.insert(flight, (lane, index, generation));
         let sent = Sent { at: self.now, number, lane, index, generation, attempt };
         let verdict = (self.reply)(&sent);
