@@ -3,15 +3,23 @@
 //! One function per script. A lost connection, a full or loading server and a refused token are values of
 //! [`QueueError`], because the callers treat each of them as a state, not as a failure.
 
+pub mod again;
 pub mod agenda;
+pub mod archive;
 pub mod campaigns;
+pub mod claims;
 pub mod codec;
+pub mod erasure;
 pub mod error;
 pub mod halts;
 pub mod keys;
 pub mod lane;
 pub mod link;
+pub mod media;
 pub mod owner;
+pub mod receipt;
 pub mod script;
+pub mod seen;
+pub mod time;
 
 pub use error::QueueError;

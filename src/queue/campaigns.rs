@@ -8,9 +8,13 @@ use std::collections::BTreeMap;
 use redis::AsyncCommands;
 use redis::aio::MultiplexedConnection;
 
+use super::archive::{self, Leaving};
+use super::media::CampaignMedium;
 use super::{QueueError, keys, script};
 use crate::domain::campaign::CampaignState;
 use crate::domain::ids::CampaignSeq;
+use crate::policy::brake::Tally;
+use crate::policy::first::First;
 
 /// A load counts as running for this long after its last sign of life.
 pub const LOAD_SIGN_OF_LIFE_MS: u64 = 30_000;
@@ -36,6 +40,90 @@ pub struct CampaignRecord {
     pub since_ms: u64,
     /// Raised whenever lanes were added or grew.
     pub grown: u64,
+    /// The one medium of all its messages, if they carry a file.
+    pub media: Option<CampaignMedium>,
+    /// When the oldest medium of its rows was uploaded, in wall ms, if they carry files of their own.
+    pub media_oldest_ms: Option<u64>,
+    /// It is being archived.
+    pub archive: Option<Leaving>,
+    /// What was set since it was created, by key of the campaign file.
+    pub settings: BTreeMap<String, String>,
+    /// How far into its lanes it may send; None: to the end.
+    pub first: Option<First>,
+    /// When a ready campaign begins by itself, in wall ms.
+    pub start_at_ms: Option<u64>,
+    /// Why it paused by itself.
+    pub why: Option<String>,
+    /// What had become of its messages at the last start or resume.
+    pub baseline: Tally,
+    /// Whether it takes no more recipients.
+    pub closed: bool,
+}
+
+/// What must still be as it was seen for a state to move: news that came meanwhile are not overwritten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guard {
+    /// Nothing but the state.
+    State,
+    /// Nothing was added: `grown` as seen.
+    Grown(u64),
+    /// It is the same stay in this state: `since_ms` as seen.
+    Since(u64),
+    /// It is to begin at the same time: `start_at_ms` as seen.
+    StartAt(u64),
+}
+
+/// Fields of a campaign's record that go with its state, as they are written: an empty value deletes one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fields(Vec<(String, String)>);
+
+impl Fields {
+    /// None of them.
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// What goes with the begin of sending: no time, no reason, and the counts to measure from.
+    pub fn begin(baseline: Tally, first: Option<&First>) -> Self {
+        let first = first.map(First::to_text).unwrap_or_default();
+        Self::none()
+            .with("start_at_ms", "")
+            .with("why", "")
+            .with("first", &first)
+            .with("base", &baseline.to_text())
+    }
+
+    /// What goes with an end of sending: why, if nobody asked for it.
+    pub fn stop(why: &str) -> Self {
+        Self::none().with("start_at_ms", "").with("why", why)
+    }
+
+    /// What goes with the end of everything: recipients that come later are not held back.
+    pub fn done() -> Self {
+        Self::none().with("first", "")
+    }
+
+    /// When it begins by itself; None: never.
+    pub fn start_at(at_ms: Option<u64>) -> Self {
+        Self::none().with("start_at_ms", &at_ms.map(|at| at.to_string()).unwrap_or_default())
+    }
+
+    /// Whether it takes no more recipients.
+    pub fn closed() -> Self {
+        Self::none().with("closed", "1")
+    }
+
+    /// One setting; None: what the campaign file says.
+    #[must_use]
+    pub fn setting(self, key: &str, value: Option<&str>) -> Self {
+        self.with(&format!("set:{key}"), value.unwrap_or_default())
+    }
+
+    #[must_use]
+    fn with(mut self, field: &str, value: &str) -> Self {
+        self.0.push((field.to_owned(), value.to_owned()));
+        self
+    }
 }
 
 /// Rows seen by the loads of a campaign.
@@ -107,6 +195,18 @@ impl CampaignRecord {
             loads: loads.collect(),
             since_ms: number("since_ms"),
             grown: number("grown"),
+            settings: fields
+                .iter()
+                .filter_map(|(name, text)| Some((name.strip_prefix("set:")?.to_owned(), text.clone())))
+                .collect(),
+            first: fields.get("first").and_then(|text| First::from_text(text)),
+            start_at_ms: fields.get("start_at_ms").and_then(|text| text.parse().ok()),
+            why: fields.get("why").cloned(),
+            baseline: Tally::from_text(&text("base")),
+            closed: fields.contains_key("closed"),
+            media: fields.get("media").and_then(|text| CampaignMedium::parse(text)),
+            archive: fields.get("archive").and_then(|text| Leaving::parse(text)),
+            media_oldest_ms: fields.get("media_oldest_ms").and_then(|text| text.parse().ok()),
         })
     }
 }
@@ -118,6 +218,10 @@ pub async fn create(
     definition: &str,
     now_ms: u64,
 ) -> Result<CampaignSeq, QueueError> {
+    if let Some(gone) = archive::gone(connection, id).await? {
+        let what = format!("was archived ({}); give the new one another `id`", gone.folder);
+        return Err(QueueError::Archived { id: id.to_owned(), what });
+    }
     let seq: u32 = connection.incr(keys::CAMPAIGNS_SEQ, 1).await?;
     // The record is there before its name: a creation that breaks off leaves a record nobody can see.
     let fields = [
@@ -167,7 +271,18 @@ pub async fn find(connection: &mut MultiplexedConnection, id: &str) -> Result<Ca
     if let Some(seq) = seq
         && let Some(record) = read_all(connection, &[CampaignSeq(seq)]).await?.pop()
     {
-        return Ok(record);
+        return match &record.archive {
+            None => Ok(record),
+            Some(_) => {
+                let what =
+                    format!("is being archived; `carteiro campaign archive {id}` brings that to its end");
+                Err(QueueError::Archived { id: id.to_owned(), what })
+            }
+        };
+    }
+    if let Some(gone) = archive::gone(connection, id).await? {
+        let what = format!("was archived; it is in {}", gone.folder);
+        return Err(QueueError::Archived { id: id.to_owned(), what });
     }
     let ids = list(connection).await?;
     let nearest = ids.iter().max_by(|(_, one), (_, other)| {
@@ -188,10 +303,42 @@ pub async fn set_state(
     (seen, new): (CampaignState, CampaignState),
     now_ms: u64,
 ) -> Result<bool, QueueError> {
+    move_to(connection, seq, (seen, new), now_ms, &Fields::none(), Guard::State).await
+}
+
+/// The same with fields that change together with the state, which may stay; only if what the guard names is as it was seen.
+pub async fn move_to(
+    connection: &mut MultiplexedConnection,
+    seq: CampaignSeq,
+    (seen, new): (CampaignState, CampaignState),
+    now_ms: u64,
+    fields: &Fields,
+    guard: Guard,
+) -> Result<bool, QueueError> {
     let mut call = script::CAMPAIGN_SET.prepare_invoke();
     call.key(keys::campaign(seq)).arg(seen.as_str()).arg(new.as_str()).arg(now_ms);
+    let (field, seen) = match guard {
+        Guard::State => ("", 0),
+        Guard::Grown(seen) => ("grown", seen),
+        Guard::Since(seen) => ("since_ms", seen),
+        Guard::StartAt(seen) => ("start_at_ms", seen),
+    };
+    call.arg(field).arg(seen);
+    for (field, value) in &fields.0 {
+        call.arg(field).arg(value);
+    }
     let words: Vec<String> = script::run(connection, &call).await?;
     Ok(words.first().is_some_and(|word| word == "ok"))
+}
+
+/// Lets a campaign that is done go on, since something of it is left again.
+pub async fn reopen(
+    connection: &mut MultiplexedConnection,
+    seq: CampaignSeq,
+    now_ms: u64,
+) -> Result<(), QueueError> {
+    let _moved = set_state(connection, seq, (CampaignState::Done, CampaignState::Running), now_ms).await?;
+    announce(connection).await.map(|_| ())
 }
 
 /// Fixes the lanes of a campaign at its first load: the rows expected and the slices of each class. Returns those
@@ -226,6 +373,11 @@ pub async fn load_progress(
     pipeline.hincr(keys::campaign(seq), "grown", 1).ignore();
     let _: () = pipeline.query_async(connection).await?;
     announce(connection).await.map(|_| ())
+}
+
+/// Says that lanes have more to send than before.
+pub async fn grow(connection: &mut MultiplexedConnection, seq: CampaignSeq) -> Result<(), QueueError> {
+    Ok(connection.hincr(keys::campaign(seq), "grown", 1).await?)
 }
 
 /// Tells every node that something changed. Returns the version that they will acknowledge.

@@ -34,6 +34,14 @@ pub enum QueueError {
         /// `: did you mean …?` or empty.
         hint: String,
     },
+    /// The campaign is being archived, or was.
+    #[error("campaign {id} {what}")]
+    Archived {
+        /// The campaign.
+        id: String,
+        /// How far it is, where, and what to do.
+        what: String,
+    },
     /// The id is taken.
     #[error("campaign {0} exists already")]
     CampaignExists(String),

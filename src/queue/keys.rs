@@ -2,7 +2,7 @@
 //!
 //! | key | type | holds |
 //! |---|---|---|
-//! | `ct:{c.l}:meta` | hash | `n` messages, `next` first index never claimed, `tok` token, `req` last request, `ask` its fresh range, `tag` last load tag, `tagr` its answer, `num` number, `cls` class, `s<state>` and `r<state>.<reason>` counters |
+//! | `ct:{c.l}:meta` | hash | `n` messages, `next` first index never claimed, `tok` token, `req` last request, `ask` its fresh range, `tag` last load tag, `tagr` its answer, `num` number, `cls` class, `s<state>`, `r<state>.<reason>`, `f<receipt flag>` and `dup` counters |
 //! | `ct:{c.l}:log` | stream | entry `<first index + 1>-0` → chunk |
 //! | `ct:{c.l}:state` | string | four bytes per message |
 //! | `ct:{c.l}:retry` | zset | index → due wall ms |
@@ -10,10 +10,19 @@
 //! | `ct:{c.l}:seen:<b>` | set | keyed hashes of the dedup key |
 //! | `ct:campaigns` | hash | id → seq |
 //! | `ct:campaigns:seq` | string | last seq given |
-//! | `ct:campaign:<seq>` | hash | definition, state, lanes, totals of the loads |
+//! | `ct:campaign:<seq>` | hash | definition, state, lanes, totals of the loads, `set:<key>` what was set since, `first` ceilings of the first N, `start_at_ms`, `base` counts at the start, `why` it paused by itself, `closed` |
 //! | `ct:agenda:<number>` | zset | lanes by priority |
-//! | `ct:{own}` | hash | token, node, heartbeat, acknowledged version |
+//! | `ct:{own}` | hash | last fencing token, revision of the division |
+//! | `ct:{own}:nodes` | hash | node → incarnation, lease end, acknowledged version, capacity, joined, leaving, lease |
+//! | `ct:{own}:numbers` | hash | number → owner or `-`, since, instant before which it may not send, how it was left |
+//! | `ct:{own}:offers` | hash | node → its numbers and their weights |
+//! | `ct:{own}:events` | channel | the new revision |
+//! | `ct:media:<account>` | hash | content (SHA-256 and type) → Meta's media id and when it was uploaded |
+//! | `ct:erased` | set | keyed hashes of people who were erased |
+//! | `ct:erasures` | stream | proof of each erasure, without personal data |
+//! | `ct:archived` | hash | id → seq, wall ms and folder of a campaign that was archived |
 //! | `ct:halts` | hash | what is paused or halted, and why |
+//! | `ct:webhooks` | hash | when a receipt of each number was last heard, when anything was, and where we listen |
 //! | `ct:version` | string | raised by every change a node must hear of |
 //! | `ct:events` | channel | the new version |
 //! | `ct:installation` | string | random name of this installation and the key of its hashes |
@@ -27,10 +36,26 @@ pub const LAYOUT: u32 = 1;
 pub const CAMPAIGNS: &str = "ct:campaigns";
 /// Last seq given.
 pub const CAMPAIGNS_SEQ: &str = "ct:campaigns:seq";
-/// Ownership.
+/// Keyed hashes of erased people.
+pub const ERASED: &str = "ct:erased";
+/// Proofs of erasures.
+pub const ERASURES: &str = "ct:erasures";
+/// Archived campaigns by id.
+pub const ARCHIVED: &str = "ct:archived";
+/// Ownership: the last fencing token.
 pub const OWN: &str = "ct:{own}";
+/// Nodes and their leases.
+pub const OWN_NODES: &str = "ct:{own}:nodes";
+/// Numbers and their owners.
+pub const OWN_NUMBERS: &str = "ct:{own}:numbers";
+/// Which node has which numbers in its configuration.
+pub const OWN_OFFERS: &str = "ct:{own}:offers";
+/// Where a change of the division is published.
+pub const OWN_EVENTS: &str = "ct:{own}:events";
 /// Paused and halted scopes.
 pub const HALTS: &str = "ct:halts";
+/// When webhooks were last heard.
+pub const WEBHOOKS: &str = "ct:webhooks";
 /// Raised by every change a node must hear of.
 pub const VERSION: &str = "ct:version";
 /// Where the new version is published.
@@ -80,6 +105,11 @@ impl LaneKeys {
 /// The record of a campaign.
 pub fn campaign(seq: CampaignSeq) -> String {
     format!("ct:campaign:{seq}")
+}
+
+/// The media ids of an account.
+pub fn media(account: &str) -> String {
+    format!("ct:media:{account}")
 }
 
 /// The agenda of a number.

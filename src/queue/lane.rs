@@ -9,8 +9,9 @@ use redis::aio::MultiplexedConnection;
 use redis::{FromRedisValue, Value, from_redis_value};
 
 use super::keys::LaneKeys;
-use super::{QueueError, script};
+use super::{QueueError, claims, script};
 use crate::domain::ids::{LaneId, NumberId};
+use crate::domain::receipt::flags;
 use crate::domain::record::{RECORD_BYTES, Record, Settlement, State};
 
 /// Messages at most in one call of a script.
@@ -98,12 +99,18 @@ pub struct LaneCounters {
     pub count: u64,
     /// Messages by state; queued is what the others leave.
     pub states: [u64; State::ALL.len()],
-    /// Failed and in-doubt messages by state and reason.
+    /// Failed, in-doubt and expired messages by state and reason.
     pub reasons: BTreeMap<(State, u8), u64>,
     /// First message never claimed.
     pub next: u64,
+    /// Messages by receipt, in the order of [`flags::COUNTED`].
+    pub receipts: [u64; flags::COUNTED.len()],
+    /// Messages that receipts prove to have arrived twice.
+    pub duplicates: u64,
     /// The lane's number.
     pub number: Option<NumberId>,
+    /// Token of its last owner.
+    pub token: u64,
 }
 
 /// Appends one chunk.
@@ -147,6 +154,7 @@ pub async fn adopt(
         let mut call = script::ADOPT.prepare_invoke();
         call.key(&keys.meta).key(&keys.state).key(&keys.retry);
         call.arg(token).arg(from).arg(BATCH_MAX).arg(reasons::OWNER_LOST);
+        call.arg(claims::run());
         let reply: Vec<Value> = script::run(connection, &call).await?;
         let mut fields = Fields::new(&keys.meta, reply)?;
         from = fields.take()?;
@@ -197,19 +205,29 @@ pub async fn release(
     messages: &mut [(u32, u8)],
 ) -> Result<Standing, QueueError> {
     messages.sort_unstable_by(|one, other| other.cmp(one));
-    let mut packed = Vec::with_capacity(5 * messages.len());
-    for (index, generation) in messages.iter() {
-        packed.extend_from_slice(&index.to_le_bytes());
-        packed.push(*generation);
-    }
     let keys = LaneKeys::new(lane);
     let mut call = script::RELEASE.prepare_invoke();
     call.key(&keys.meta).key(&keys.state).key(&keys.retry);
-    call.arg(token).arg(request).arg(now_ms).arg(packed);
+    call.arg(token).arg(request).arg(now_ms).arg(packed(messages));
     let mut fields = Fields::new(&keys.meta, script::run(connection, &call).await?)?;
     let _released: u32 = fields.take()?;
     let (count, next, due) = (fields.take()?, fields.take()?, fields.take::<i64>()?);
     Ok(Standing { count, next, next_due_ms: u64::try_from(due).ok() })
+}
+
+/// Queues again messages `(index, generation)` that certainly never left, after another owner put them in doubt: it could
+/// not know. Returns how many.
+pub async fn unsent(
+    connection: &mut MultiplexedConnection,
+    lane: LaneId,
+    now_ms: u64,
+    messages: &[(u32, u8)],
+) -> Result<u32, QueueError> {
+    let keys = LaneKeys::new(lane);
+    let mut call = script::UNSENT.prepare_invoke();
+    call.key(&keys.meta).key(&keys.state).key(&keys.retry);
+    call.arg(now_ms).arg(reasons::OWNER_LOST).arg(packed(messages));
+    script::run(connection, &call).await
 }
 
 /// Records what became of messages. Returns how many records were written and how many were left alone.
@@ -277,6 +295,8 @@ impl LaneCounters {
             match name.as_str() {
                 "n" => counters.count = number(),
                 "next" => counters.next = number(),
+                "tok" => counters.token = number(),
+                "dup" => counters.duplicates = number(),
                 "num" => counters.number = Some(NumberId::from(text.as_str())),
                 _ => counters.counter(&name, number()),
             }
@@ -287,7 +307,11 @@ impl LaneCounters {
     }
 
     fn counter(&mut self, name: &str, count: u64) {
-        if let Some(state) = name.strip_prefix('s').and_then(|state| state.parse::<usize>().ok()) {
+        if let Some(bit) = name.strip_prefix('f').and_then(|bit| bit.parse::<usize>().ok()) {
+            if let Some(slot) = self.receipts.get_mut(bit) {
+                *slot = count;
+            }
+        } else if let Some(state) = name.strip_prefix('s').and_then(|state| state.parse::<usize>().ok()) {
             if let Some(slot) = self.states.get_mut(state) {
                 *slot = count;
             }
@@ -312,6 +336,10 @@ impl LaneCounters {
         for (sum, one) in self.states.iter_mut().zip(other.states) {
             *sum += one;
         }
+        for (sum, one) in self.receipts.iter_mut().zip(other.receipts) {
+            *sum += one;
+        }
+        self.duplicates += other.duplicates;
         for (key, count) in &other.reasons {
             *self.reasons.entry(*key).or_default() += count;
         }
@@ -339,6 +367,15 @@ fn settlement_runs(settlements: &mut [Settlement]) -> Vec<u8> {
         packed.extend_from_slice(&(one.due_ms as f64).to_le_bytes());
     }
     packed
+}
+
+/// Indices and generations as the scripts read them.
+fn packed(messages: &[(u32, u8)]) -> Vec<u8> {
+    let five = |(index, generation): &(u32, u8)| {
+        let [a, b, c, d] = index.to_le_bytes();
+        [a, b, c, d, *generation]
+    };
+    messages.iter().flat_map(five).collect()
 }
 
 fn u32_of(bytes: &[u8]) -> u32 {

@@ -20,12 +20,16 @@ scripts! {
     APPEND = "append.lua";
     CLAIM = "claim.lua";
     RELEASE = "release.lua";
+    RETRY = "retry.lua";
     SETTLE = "settle.lua";
+    RECEIPT = "receipt.lua";
     ADOPT = "adopt.lua";
     OWN = "own.lua";
+    UNSENT = "unsent.lua";
     CAMPAIGN_SET = "campaign_set.lua";
     ANNOUNCE = "announce.lua";
     HALT = "halt.lua";
+    SUPPRESS = "suppress.lua";
 }
 
 /// Runs a prepared script.

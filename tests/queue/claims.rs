@@ -2,6 +2,8 @@
 
 use carteiro::domain::record::{Record, State};
 use carteiro::queue::QueueError;
+use carteiro::queue::claims;
+use carteiro::queue::keys::LaneKeys;
 use carteiro::queue::lane::{self, FRESH_CLAIMED, reasons};
 use redis::AsyncCommands;
 
@@ -208,4 +210,33 @@ async fn tokens_as_large_as_time_in_microseconds_stay_exact() {
         let fenced = lane::claim(&mut lab.redis, id(0), (other, 2), NOW_MS, (1, 0)).await;
         assert!(matches!(fenced, Err(QueueError::Fenced)), "{fenced:?}");
     }
+}
+
+#[tokio::test]
+async fn whose_claims_are_is_told_only_where_nothing_else_can_be_sending() {
+    let mut lab = Lab::start().await;
+    lab.lane(id(0), 3_000).await;
+    let (run, meta) = (claims::run(), LaneKeys::new(id(0)).meta);
+    for request in 1..=2 {
+        lane::claim(&mut lab.redis, id(0), (1, request), NOW_MS, (1_000, 0)).await.unwrap();
+    }
+    lane::settle(&mut lab.redis, id(0), &mut [settlement(1, 1, State::Accepted)]).await.unwrap();
+    let found = claims::of_run(&mut lab.redis, id(0), run).await.unwrap().unwrap();
+    assert_eq!((found.token, found.request, found.sending.len()), (1, 2, 1_999));
+    assert_eq!(found.sending[..2], [(0, 1), (2, 1)]);
+    assert_eq!(claims::of_run(&mut lab.redis, id(0), "other").await.unwrap(), None);
+    // Adopted anew by the same run, it is still all its own.
+    lane::adopt(&mut lab.redis, id(0), 2, false).await.unwrap();
+    let found = claims::of_run(&mut lab.redis, id(0), run).await.unwrap().unwrap();
+    assert_eq!((found.token, found.request, found.sending.len()), (2, 0, 1_999));
+    // A program that knows nothing of runs changes the token alone.
+    let _: () = lab.redis.hset(&meta, "tok", 3).await.unwrap();
+    assert_eq!(claims::of_run(&mut lab.redis, id(0), run).await.unwrap(), None);
+    // Ours again, but what is sending is still of the one before, until the sweep is over.
+    lane::adopt(&mut lab.redis, id(0), 4, false).await.unwrap();
+    assert_eq!(claims::of_run(&mut lab.redis, id(0), run).await.unwrap(), None);
+    assert_eq!(lane::adopt(&mut lab.redis, id(0), 4, true).await.unwrap().in_doubt, 1_999);
+    lane::claim(&mut lab.redis, id(0), (4, 1), NOW_MS, (2, 0)).await.unwrap();
+    let found = claims::of_run(&mut lab.redis, id(0), run).await.unwrap().unwrap();
+    assert_eq!((found.token, found.request, found.sending), (4, 1, vec![(2_000, 1), (2_001, 1)]));
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use carteiro::config::RedisConfig;
 use carteiro::domain::ids::{CampaignSeq, LaneId, NumberId};
+use carteiro::domain::receipt::flags;
 use carteiro::domain::record::{RECORD_BYTES, Record, Settlement, State};
 use carteiro::queue::keys::LaneKeys;
 use carteiro::queue::lane::{self, Append, Appended};
@@ -111,10 +112,17 @@ pub(crate) async fn stored(redis: &mut MultiplexedConnection, id: LaneId) -> Sto
         assert_eq!(counters.of(state), count as u64, "the counter of {state:?}: {counters:?}");
     }
     let mut reasons = BTreeMap::new();
-    for record in records.iter().filter(|record| matches!(record.state, State::Failed | State::InDoubt)) {
+    for record in records
+        .iter()
+        .filter(|record| matches!(record.state, State::Failed | State::InDoubt | State::Expired))
+    {
         *reasons.entry((record.state, record.reason)).or_insert(0u64) += 1;
     }
     assert_eq!(counters.reasons, reasons);
+    for ((name, flag), counted) in flags::COUNTED.into_iter().zip(counters.receipts) {
+        let count = records.iter().filter(|record| record.flags & flag != 0).count();
+        assert_eq!(counted, count as u64, "the counter of {name}: {counters:?}");
+    }
     let retry: Vec<(u32, f64)> = redis.zrange_withscores(&keys.retry, 0, -1).await.unwrap();
     #[allow(
         clippy::cast_possible_truncation,

@@ -2,9 +2,11 @@
 //! and a random walk against a model made of the record's own rules.
 #![allow(clippy::unwrap_used, reason = "helpers of tests may panic like tests")]
 
+mod again;
 mod claims;
 mod lab;
 mod model;
 mod owning;
+mod receipts;
 mod states;
 mod writes;

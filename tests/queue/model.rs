@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 
 use carteiro::domain::ids::{CampaignSeq, LaneId};
+use carteiro::domain::receipt::{Outcome, Receipt, ReceiptKind};
 use carteiro::domain::record::{GENERATION_MAX, Record, Settlement, State};
-use carteiro::queue::QueueError;
 use carteiro::queue::lane::{self, Appended, Standing, reasons};
+use carteiro::queue::{QueueError, receipt};
 use proptest::prelude::*;
 
 use crate::lab::{Lab, NOW_MS, Stored, append, stored};
@@ -21,6 +22,7 @@ enum Step {
     Release(Vec<(u32, u8)>),
     ReleaseAgain,
     Settle(Vec<(u32, u8, State, u8, u8, u64)>),
+    Receive { receipts: Vec<Receipt>, max_attempts: u8 },
     Adopt { newer: u64, sweep: bool },
 }
 
@@ -41,8 +43,19 @@ fn any_step() -> impl Strategy<Value = Step> {
         3 => prop::collection::vec(message, 0..12).prop_map(Step::Release),
         1 => Just(Step::ReleaseAgain),
         4 => prop::collection::vec(settlement, 0..14).prop_map(Step::Settle),
+        4 => (prop::collection::vec(any_receipt(), 0..14), 1u8..5)
+            .prop_map(|(receipts, max_attempts)| Step::Receive { receipts, max_attempts }),
         1 => (0u64..2, any::<bool>()).prop_map(|(newer, sweep)| Step::Adopt { newer, sweep }),
     ]
+}
+
+/// Of a few messages, so that several meet the same one; some of none that is there.
+fn any_receipt() -> impl Strategy<Value = Receipt> {
+    let what = (0..4usize, any::<bool>(), 1u8..5, 0u64..40);
+    (0u32..34, 0u8..5, what).prop_map(|(index, generation, (kind, again, reason, wait))| {
+        let kind = ReceiptKind::ALL[kind];
+        Receipt { index, generation, kind, again, reason, due_ms: NOW_MS + wait }
+    })
 }
 
 #[derive(Debug)]
@@ -55,6 +68,7 @@ struct Model {
     token: u64,
     request: u64,
     appends: u32,
+    duplicates: u64,
     last_append: Option<(String, std::ops::Range<usize>)>,
     /// What the last call of this kind asked for, as long as no other call came after it.
     last_claim: Option<(Vec<u32>, usize, usize)>,
@@ -72,6 +86,7 @@ impl Model {
             token: 1,
             request: 0,
             appends: 0,
+            duplicates: 0,
             last_append: None,
             last_claim: None,
             last_release: None,
@@ -107,12 +122,19 @@ impl Model {
                 claimed.push((index, *record));
             }
         }
+        // Of so many places: those that a receipt lifted are passed over, and what follows the next such is for later.
+        let mut claiming = false;
         for _ in 0..fresh {
             let Some(record) = self.records.get_mut(self.next as usize) else {
                 break;
             };
-            *record = record.claimed().unwrap();
-            claimed.push((self.next, *record));
+            if *record == Record::FRESH {
+                *record = record.claimed().unwrap();
+                claimed.push((self.next, *record));
+                claiming = true;
+            } else if claiming {
+                break;
+            }
             self.next += 1;
         }
         claimed
@@ -153,6 +175,27 @@ impl Model {
             }
         }
         counts
+    }
+
+    fn receive(&mut self, receipts: &[Receipt], max_attempts: u8) -> Vec<Outcome> {
+        let mut outcomes = Vec::new();
+        for one in receipts {
+            let Some(record) = self.records.get_mut(one.index as usize) else {
+                outcomes.push(Outcome::NOWHERE);
+                continue;
+            };
+            let (after, outcome) = record.received(one, max_attempts);
+            *record = after;
+            if outcome.moved {
+                match after.state {
+                    State::Waiting => drop(self.retry.insert(one.index, one.due_ms)),
+                    _ => drop(self.retry.remove(&one.index)),
+                }
+            }
+            self.duplicates += u64::from(outcome.twice);
+            outcomes.push(outcome);
+        }
+        outcomes
     }
 
     fn forget_calls(&mut self) {
@@ -227,6 +270,14 @@ async fn settle_step(model: &mut Model, lab: &mut Lab, picks: &[(u32, u8, State,
     assert_eq!(counts, model.settle(&settlements));
 }
 
+async fn receive_step(model: &mut Model, lab: &mut Lab, receipts: &[Receipt], max_attempts: u8) {
+    let mut receipts = receipts.to_vec();
+    let outcomes = receipt::receive(&mut lab.redis, model.lane, &mut receipts, max_attempts).await.unwrap();
+    assert_eq!(outcomes, model.receive(&receipts, max_attempts), "{receipts:?}");
+    let counters = lane::counters(&mut lab.redis, &[model.lane]).await.unwrap().remove(0);
+    assert_eq!(counters.duplicates, model.duplicates);
+}
+
 async fn adopt_step(model: &mut Model, lab: &mut Lab, newer: u64, sweep: bool) {
     model.token += newer;
     let adopted = lane::adopt(&mut lab.redis, model.lane, model.token, sweep || newer > 0).await.unwrap();
@@ -275,6 +326,9 @@ async fn take(model: &mut Model, lab: &mut Lab, step: &Step) {
             }
         }
         Step::Settle(picks) => settle_step(model, lab, picks).await,
+        Step::Receive { receipts, max_attempts } => {
+            receive_step(model, lab, receipts, *max_attempts).await;
+        }
         Step::Adopt { newer, sweep } => adopt_step(model, lab, *newer, *sweep).await,
     }
     assert_eq!(stored(&mut lab.redis, model.lane).await, model.stored(), "after {step:?}");

@@ -4,72 +4,260 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use carteiro::domain::campaign::CampaignState;
+use carteiro::domain::ids::NumberId;
+use carteiro::domain::record::State;
 use carteiro::queue::campaigns::{self, LoadTotals};
 use carteiro::queue::halts::{self, Scope, Why};
-use carteiro::queue::owner::{self, Ask, Ownership};
-use carteiro::queue::{QueueError, agenda, keys};
+use carteiro::queue::owner::{self, Ask, Beat, Kept, Renewal, Taken};
+use carteiro::queue::{QueueError, agenda, keys, lane};
 use redis::AsyncCommands;
 
-use crate::lab::{Lab, NOW_MS, id, number};
+use crate::lab::{Lab, NOW_MS, id, number, stored};
 
-fn token(ownership: &Ownership) -> u64 {
-    match ownership {
-        Ownership::Ours(token) => *token,
-        Ownership::Held { node, .. } => panic!("{node} has it"),
+fn bare(node: &str) -> Beat<'_> {
+    Beat {
+        node,
+        incarnation: node,
+        ask: Ask::Keep,
+        lease: owner::LEASE,
+        acknowledged: 0,
+        capacity: 1,
+        leaving: false,
+        offers: Some("1 80 2 80 "),
+        revision: None,
+        give_back: &[],
+        take: &[],
     }
 }
 
-/// Makes the owner's heartbeat as old as a dead process' would be.
-async fn age_heartbeat(lab: &mut Lab) {
-    let beat: u64 = lab.redis.hget(keys::OWN, "beat").await.unwrap();
-    let old = beat - u64::try_from(owner::LEASE.as_millis()).unwrap() - 1;
-    let () = lab.redis.hset(keys::OWN, "beat", old).await.unwrap();
+fn ids(names: &[&str]) -> Vec<NumberId> {
+    names.iter().map(|name| NumberId::from(*name)).collect()
+}
+
+async fn kept(lab: &mut Lab, beat: Beat<'_>) -> Kept {
+    match owner::beat(&mut lab.redis, &beat).await.unwrap() {
+        Renewal::Kept(kept) => kept,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn join(lab: &mut Lab, node: &str) -> Kept {
+    kept(lab, Beat { ask: Ask::Join, ..bare(node) }).await
+}
+
+/// Asks for numbers; those that were granted.
+async fn take(lab: &mut Lab, node: &str, names: &[&str]) -> Vec<Taken> {
+    let take = ids(names);
+    kept(lab, Beat { take: &take, ..bare(node) }).await.taken
+}
+
+/// Lets the lease of a node end, as if its process had died.
+async fn end_lease(lab: &mut Lab, node: &str) {
+    let entry: String = lab.redis.hget(keys::OWN_NODES, node).await.unwrap();
+    let mut words: Vec<&str> = entry.split(' ').collect();
+    words[1] = "1000";
+    let () = lab.redis.hset(keys::OWN_NODES, node, words.join(" ")).await.unwrap();
+}
+
+async fn owners(lab: &mut Lab) -> BTreeMap<String, String> {
+    let all = owner::division(&mut lab.redis).await.unwrap().0.owners;
+    all.into_iter().map(|(number, owned)| (number.to_string(), owned.node)).collect()
+}
+
+fn owned(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|(number, node)| ((*number).to_owned(), (*node).to_owned())).collect()
 }
 
 #[tokio::test]
-async fn one_process_owns_and_the_second_waits_for_its_death() {
+async fn a_number_has_one_owner_until_it_is_given_back() {
     let mut lab = Lab::start().await;
-    let first = token(&owner::own(&mut lab.redis, "one", Ask::Take, 0).await.unwrap());
+    join(&mut lab, "a").await;
+    join(&mut lab, "b").await;
+    let first = take(&mut lab, "a", &["1", "2"]).await;
+    assert!(
+        first.iter().all(|one| !one.given_back && one.wait.is_zero()),
+        "nobody gave them back: {first:?}"
+    );
+    assert_eq!(first.len(), 2);
+    assert_eq!(take(&mut lab, "b", &["1"]).await, []);
+    let back = [(NumberId::from("1"), Duration::from_secs(3))];
+    kept(&mut lab, Beat { give_back: &back, ..bare("b") }).await;
+    assert_eq!(
+        owners(&mut lab).await,
+        owned(&[("1", "a"), ("2", "a")]),
+        "only its owner gives a number back"
+    );
+    kept(&mut lab, Beat { give_back: &back, ..bare("a") }).await;
+    assert_eq!(owners(&mut lab).await, owned(&[("2", "a")]));
+    let taken = take(&mut lab, "b", &["1", "2"]).await;
+    assert_eq!((taken.len(), &*taken[0].number.0, taken[0].given_back), (1, "1", true));
+    assert!(
+        taken[0].wait > Duration::from_secs(2) && taken[0].wait <= Duration::from_secs(3),
+        "the pace goes with it: {taken:?}"
+    );
+    assert_eq!(owners(&mut lab).await, owned(&[("1", "b"), ("2", "a")]));
+    // A copy of the release that comes late frees nothing, and a question asked again is answered again.
+    kept(&mut lab, Beat { give_back: &back, ..bare("a") }).await;
+    assert_eq!(take(&mut lab, "b", &["1"]).await.len(), 1);
+    assert_eq!(owners(&mut lab).await, owned(&[("1", "b"), ("2", "a")]));
+}
+
+#[tokio::test]
+async fn what_a_dead_node_had_is_lost_and_free() {
+    let mut lab = Lab::start().await;
+    join(&mut lab, "a").await;
+    take(&mut lab, "a", &["1", "2"]).await;
+    let joined = join(&mut lab, "b").await;
+    assert!(joined.next_end.is_some_and(|end| end <= owner::LEASE), "{joined:?}");
+    end_lease(&mut lab, "a").await;
+    assert_eq!(owners(&mut lab).await, owned(&[]), "a dead node owns nothing to those who only look");
+    let taken = take(&mut lab, "b", &["1", "2"]).await;
+    assert_eq!(taken.iter().filter(|one| !one.given_back).count(), 2, "{taken:?}");
+    assert_eq!(owner::beat(&mut lab.redis, &bare("a")).await.unwrap(), Renewal::Gone);
+    let again = kept(&mut lab, Beat { ask: Ask::Join, incarnation: "a2", ..bare("a") }).await;
+    assert_eq!(again.snapshot.unwrap().leader(), Some("b"));
+    let take = ids(&["1"]);
+    let asked = kept(&mut lab, Beat { incarnation: "a2", take: &take, ..bare("a") }).await;
+    assert_eq!(asked.taken, []);
+    assert_eq!(
+        owner::beat(&mut lab.redis, &bare("a")).await.unwrap(),
+        Renewal::Gone,
+        "the first one stays out"
+    );
+}
+
+#[tokio::test]
+async fn a_heartbeat_that_is_late_and_unnoticed_keeps_everything() {
+    let mut lab = Lab::start().await;
+    join(&mut lab, "a").await;
+    take(&mut lab, "a", &["1"]).await;
+    end_lease(&mut lab, "a").await;
+    kept(&mut lab, bare("a")).await;
+    assert_eq!(owners(&mut lab).await, owned(&[("1", "a")]));
+}
+
+#[tokio::test]
+async fn a_name_is_used_by_one_process_at_a_time() {
+    let mut lab = Lab::start().await;
+    join(&mut lab, "a").await;
+    take(&mut lab, "a", &["1"]).await;
+    let second = Beat { ask: Ask::Join, incarnation: "second", ..bare("a") };
+    let held = owner::beat(&mut lab.redis, &second).await.unwrap();
+    assert!(matches!(held, Renewal::Held(left) if left <= owner::LEASE), "{held:?}");
+    assert_eq!(owners(&mut lab).await, owned(&[("1", "a")]));
+    end_lease(&mut lab, "a").await;
+    kept(&mut lab, second.clone()).await;
+    assert_eq!(owners(&mut lab).await, owned(&[]), "the second one is another process");
+    let taken = ids(&["1"]);
+    let taken = kept(&mut lab, Beat { take: &taken, ask: Ask::Keep, ..second }).await.taken;
+    assert!(!taken[0].given_back);
+}
+
+#[tokio::test]
+async fn a_node_that_leaves_gets_nothing_and_leaves_the_rest_lost() {
+    let mut lab = Lab::start().await;
+    join(&mut lab, "a").await;
+    join(&mut lab, "b").await;
+    take(&mut lab, "a", &["1"]).await;
+    let take_2 = ids(&["2"]);
+    let leaving = kept(&mut lab, Beat { leaving: true, take: &take_2, ..bare("a") }).await;
+    assert_eq!(leaving.taken, []);
+    let snapshot = leaving.snapshot.unwrap();
+    assert!(snapshot.nodes["a"].leaving && snapshot.leader() == Some("b"), "{snapshot:?}");
+    kept(&mut lab, Beat { ask: Ask::Leave, ..bare("a") }).await;
+    assert_eq!(owner::live_nodes(&mut lab.redis).await.unwrap().len(), 1);
+    assert!(!take(&mut lab, "b", &["1"]).await[0].given_back);
+}
+
+#[tokio::test]
+async fn every_answer_has_a_token_of_its_own_even_when_the_clock_of_redis_goes_back() {
+    let mut lab = Lab::start().await;
+    let first = join(&mut lab, "a").await.token;
     let (seconds, micros): (u64, u64) = redis::cmd("TIME").query_async(&mut lab.redis).await.unwrap();
     let now = seconds * 1_000_000 + micros;
     assert!(first <= now && now - first < 60_000_000, "{first} is redis' time in microseconds");
-    let second = owner::own(&mut lab.redis, "two", Ask::Take, 0).await.unwrap();
-    assert!(
-        matches!(&second, Ownership::Held { node, age } if node == "one" && *age < owner::LEASE),
-        "{second:?}"
-    );
-    assert_eq!(token(&owner::own(&mut lab.redis, "one", Ask::Keep, 4).await.unwrap()), first);
-    let live = owner::live_owner(&mut lab.redis).await.unwrap().unwrap();
-    assert_eq!((live.node.as_str(), live.acknowledged), ("one", 4));
-    age_heartbeat(&mut lab).await;
-    assert_eq!(owner::live_owner(&mut lab.redis).await.unwrap(), None);
-    let taken = token(&owner::own(&mut lab.redis, "two", Ask::Take, 0).await.unwrap());
-    assert!(taken > first);
-    let late = owner::own(&mut lab.redis, "one", Ask::Keep, 5).await.unwrap();
-    assert!(
-        matches!(late, Ownership::Held { .. }),
-        "a heartbeat that came too late takes nothing back: {late:?}"
-    );
-}
-
-#[tokio::test]
-async fn a_heartbeat_of_a_stranger_takes_nothing() {
-    let mut lab = Lab::start().await;
-    let stranger = owner::own(&mut lab.redis, "one", Ask::Keep, 0).await.unwrap();
-    assert!(matches!(stranger, Ownership::Held { .. }), "{stranger:?}");
-    assert_eq!(owner::live_owner(&mut lab.redis).await.unwrap(), None);
-}
-
-#[tokio::test]
-async fn a_token_never_repeats_even_when_the_clock_of_redis_goes_back() {
-    let mut lab = Lab::start().await;
-    let far = 9_000_000_000_000_000u64;
+    let second = join(&mut lab, "b").await.token;
+    let third = kept(&mut lab, bare("a")).await.token;
+    assert!(first < second && second < third);
+    let far = 8_000_000_000_000_000u64;
     let () = lab.redis.hset(keys::OWN, "token", far).await.unwrap();
-    let first = token(&owner::own(&mut lab.redis, "one", Ask::Take, 0).await.unwrap());
-    assert_eq!(first, far + 1);
-    owner::own(&mut lab.redis, "one", Ask::Leave, 0).await.unwrap();
+    assert_eq!(kept(&mut lab, bare("b")).await.token, far + 1);
+    assert_eq!(kept(&mut lab, bare("a")).await.token, far + 2);
+}
+
+#[tokio::test]
+async fn a_snapshot_comes_with_every_change_and_with_nothing_else() {
+    let mut lab = Lab::start().await;
+    let mut heard = lab.client.get_async_pubsub().await.unwrap();
+    heard.subscribe(keys::OWN_EVENTS).await.unwrap();
+    let first = join(&mut lab, "a").await;
+    let snapshot = first.snapshot.unwrap();
+    assert_eq!(
+        snapshot.nodes["a"].offers,
+        [("1", 80.0), ("2", 80.0)].map(|(id, rate)| (NumberId::from(id), rate)).into()
+    );
+    let mut known = first.revision;
+    let mut look = async |lab: &mut Lab, beat: Beat<'_>| {
+        let kept = kept(lab, Beat { revision: Some(known), ..beat }).await;
+        let changed = kept.revision != known;
+        assert_eq!(kept.snapshot.is_some(), changed);
+        known = kept.revision;
+        changed
+    };
+    let (one, back) = (ids(&["1"]), [(NumberId::from("1"), Duration::ZERO)]);
+    assert!(
+        !look(&mut lab, Beat { acknowledged: 7, ..bare("a") }).await,
+        "a plain heartbeat changes nothing"
+    );
+    assert!(look(&mut lab, Beat { take: &one, ..bare("a") }).await);
+    assert!(!look(&mut lab, Beat { take: &one, ..bare("a") }).await);
+    assert!(look(&mut lab, Beat { give_back: &back, ..bare("a") }).await);
+    assert!(look(&mut lab, Beat { offers: Some("1 20 "), ..bare("a") }).await);
+    assert!(look(&mut lab, Beat { offers: None, leaving: true, ..bare("a") }).await);
+    use futures_util::StreamExt as _;
+    let published: Vec<u64> =
+        heard.on_message().take(5).map(|message| message.get_payload::<u64>().unwrap()).collect().await;
+    assert!(published.is_sorted_by(|one, next| one < next), "{published:?}");
+    assert_eq!(published.last(), Some(&known));
+}
+
+#[tokio::test]
+async fn what_all_live_nodes_have_acted_on_is_the_least() {
+    let mut lab = Lab::start().await;
     assert_eq!(owner::live_owner(&mut lab.redis).await.unwrap(), None);
-    assert_eq!(token(&owner::own(&mut lab.redis, "two", Ask::Take, 0).await.unwrap()), far + 2);
+    join(&mut lab, "a").await;
+    join(&mut lab, "b").await;
+    kept(&mut lab, Beat { acknowledged: 9, ..bare("a") }).await;
+    kept(&mut lab, Beat { acknowledged: 4, ..bare("b") }).await;
+    let late = owner::live_owner(&mut lab.redis).await.unwrap().unwrap();
+    assert_eq!((late.node.as_str(), late.acknowledged), ("b", 4));
+    assert!(late.age < Duration::from_secs(5), "{late:?}");
+    end_lease(&mut lab, "b").await;
+    let left = owner::live_owner(&mut lab.redis).await.unwrap().unwrap();
+    assert_eq!((left.node.as_str(), left.acknowledged), ("a", 9), "the end of its ownership counts as well");
+}
+
+#[tokio::test]
+async fn what_never_left_is_queued_again_although_the_lane_has_a_new_owner() {
+    let mut lab = Lab::start().await;
+    lab.lane(id(0), 10).await;
+    lane::claim(&mut lab.redis, id(0), (1, 1), NOW_MS, (4, 0)).await.unwrap();
+    assert_eq!(lane::adopt(&mut lab.redis, id(0), 2, true).await.unwrap().in_doubt, 4);
+    let mut unbegun = [(1, 1), (3, 1)];
+    let refused = lane::release(&mut lab.redis, id(0), (1, 2), NOW_MS, &mut unbegun).await;
+    assert!(matches!(refused, Err(QueueError::Fenced)), "{refused:?}");
+    assert_eq!(lane::unsent(&mut lab.redis, id(0), NOW_MS, &unbegun).await.unwrap(), 2);
+    let counters = lane::counters(&mut lab.redis, &[id(0)]).await.unwrap().remove(0);
+    assert_eq!((counters.of(State::InDoubt), counters.of(State::Queued), counters.token), (2, 8, 2));
+    // Claimed by the new owner, and lost once more: a copy of the call that comes late must not touch it.
+    let claimed = lane::claim(&mut lab.redis, id(0), (2, 1), NOW_MS, (0, 9)).await.unwrap().messages;
+    assert_eq!(
+        claimed.iter().map(|(index, record)| (*index, record.generation)).collect::<Vec<_>>(),
+        [(1, 2), (3, 2)]
+    );
+    lane::adopt(&mut lab.redis, id(0), 3, true).await.unwrap();
+    assert_eq!(lane::unsent(&mut lab.redis, id(0), NOW_MS, &unbegun).await.unwrap(), 0);
+    stored(&mut lab.redis, id(0)).await;
 }
 
 #[tokio::test]
@@ -134,7 +322,6 @@ async fn what_is_stopped_is_kept_and_an_operator_has_the_last_word() {
 #[tokio::test]
 async fn an_agenda_holds_lanes_by_urgency_and_lanes_move() {
     use carteiro::domain::campaign::Priority;
-    use carteiro::domain::ids::NumberId;
     let mut lab = Lab::start().await;
     let other = NumberId::from("2");
     agenda::register(&mut lab.redis, &number(), &[id(1), id(2)], Priority::Bulk).await.unwrap();

@@ -45,7 +45,20 @@ async fn scripts_that_redis_forgot_are_loaded_and_run() {
 #[tokio::test]
 async fn a_full_redis_claims_nothing_and_still_settles_releases_and_keeps_its_owner() {
     let mut lab = Lab::start().await;
-    owner::own(&mut lab.redis, "one", Ask::Take, 0).await.unwrap();
+    let beat = |ask| owner::Beat {
+        node: "one",
+        incarnation: "i",
+        ask,
+        lease: owner::LEASE,
+        acknowledged: 3,
+        capacity: 1,
+        leaving: false,
+        offers: None,
+        revision: None,
+        give_back: &[],
+        take: &[],
+    };
+    owner::beat(&mut lab.redis, &beat(Ask::Join)).await.unwrap();
     lab.lane(id(0), 10).await;
     lane::claim(&mut lab.redis, id(0), (1, 1), NOW_MS, (6, 0)).await.unwrap();
     let () = lab.redis.hset("ct:campaign:1", "state", "running").await.unwrap();
@@ -56,11 +69,8 @@ async fn a_full_redis_claims_nothing_and_still_settles_releases_and_keeps_its_ow
     assert_eq!(lane::settle(&mut lab.redis, id(0), &mut batch).await.unwrap(), (2, 0));
     lane::release(&mut lab.redis, id(0), (1, 3), NOW_MS, &mut [(2, 1), (5, 1)]).await.unwrap();
     assert_eq!(lane::adopt(&mut lab.redis, id(0), 2, true).await.unwrap().in_doubt, 2);
-    let kept = owner::own(&mut lab.redis, "one", Ask::Keep, 3).await;
-    assert!(
-        matches!(kept, Ok(owner::Ownership::Ours(_))),
-        "a full redis must not end the ownership: {kept:?}"
-    );
+    let kept = owner::beat(&mut lab.redis, &beat(Ask::Keep)).await;
+    assert!(matches!(kept, Ok(owner::Renewal::Kept(_))), "a full redis must not end the ownership: {kept:?}");
     // An operator can still stop everything.
     let moved = (CampaignState::Running, CampaignState::Paused);
     assert!(campaigns::set_state(&mut lab.redis, CampaignSeq(1), moved, NOW_MS).await.unwrap());
