@@ -23,6 +23,8 @@ fn config(url: &str, ca_file: Option<PathBuf>) -> CloudConfig {
         timeout: Duration::from_secs(20),
         idle_timeout: Duration::from_secs(10),
         ca_file,
+        proxy: None,
+        errors_file: None,
         max_connections: 4,
     }
 }
@@ -66,7 +68,7 @@ async fn a_message_and_a_probe_reach_a_server_whose_authority_is_known() {
     let news = news.into_inner();
     let accepted = Reply { http_status: 200, body: ReplyBody::Accepted { held: false }, retry_after: None };
     assert!(
-        matches!(&news[..], [News::Ended(3, Ended::Replied(reply), true)] if *reply == accepted),
+        matches!(&news[..], [News::Ended(3, Ended::Replied(reply, Some(_)), true)] if *reply == accepted),
         "{news:?}"
     );
     let client = probe::client(&config, &endpoint).unwrap();

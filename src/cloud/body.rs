@@ -29,8 +29,13 @@ enum Segment {
 const HOLE: char = '\u{f8ff}';
 
 impl Body {
-    /// Compiles the request of a campaign.
+    /// Compiles the request of a campaign that has no file of its own.
     pub fn compile(campaign: &Campaign) -> Self {
+        Self::compile_with(campaign, "")
+    }
+
+    /// Compiles the request of a campaign; `media` is the id of the one file that all its messages carry.
+    pub fn compile_with(campaign: &Campaign, media: &str) -> Self {
         let request = json!({
             "messaging_product": "whatsapp",
             "recipient_type": "individual",
@@ -39,7 +44,7 @@ impl Body {
             "template": {
                 "name": campaign.template.name,
                 "language": { "policy": "deterministic", "code": campaign.template.language },
-                "components": components(campaign),
+                "components": components(campaign, media),
             },
             "biz_opaque_callback_data": hole("id"),
         });
@@ -76,11 +81,11 @@ impl Body {
     }
 }
 
-fn components(campaign: &Campaign) -> Vec<Json> {
+fn components(campaign: &Campaign, media: &str) -> Vec<Json> {
     let template = &campaign.template;
     let mut components = Vec::new();
     if let Some(header) = &template.header {
-        let parameters = header_parameters(header);
+        let parameters = header_parameters(header, media);
         if !parameters.is_empty() {
             components.push(json!({ "type": "header", "parameters": parameters }));
         }
@@ -98,7 +103,7 @@ fn components(campaign: &Campaign) -> Vec<Json> {
     components
 }
 
-fn header_parameters(header: &Header) -> Vec<Json> {
+fn header_parameters(header: &Header, media: &str) -> Vec<Json> {
     match header {
         Header::Text(text) => text_parameters(text),
         Header::Document { link, filename } => {
@@ -108,7 +113,25 @@ fn header_parameters(header: &Header) -> Vec<Json> {
             }
             vec![json!({ "type": "document", "document": document })]
         }
+        Header::DocumentFile { file, filename } => {
+            let mut document = json!({ "id": id(file, media) });
+            if let Some(filename) = filename {
+                document["filename"] = written(filename);
+            }
+            vec![json!({ "type": "document", "document": document })]
+        }
+        Header::ImageFile { file } => {
+            vec![json!({ "type": "image", "image": { "id": id(file, media) } })]
+        }
         Header::Image { link } => vec![json!({ "type": "image", "image": { "link": written(link) } })],
+    }
+}
+
+/// The id of a file: the row's own, or the one of all.
+fn id(file: &Value, media: &str) -> Json {
+    match file {
+        Value::Fixed(_) => Json::String(media.to_owned()),
+        Value::Variable(_) => written(file),
     }
 }
 

@@ -24,14 +24,16 @@ use tokio::sync::mpsc::Receiver;
 use tokio::time::timeout;
 
 use super::endpoint::Endpoint;
+use super::proxy::{self, Forward, ProxyError};
 use super::wire::{self, REPLY_MAX_BYTES};
+use crate::clock::{self, Mono};
 use crate::policy::classify::{Local, Reply};
 
 /// How a request ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// With a reply.
-    Replied(Reply),
+    /// With a reply, and Meta's id of the message where it took one.
+    Replied(Reply, Option<Box<str>>),
     /// Without one.
     Without(Local),
 }
@@ -57,11 +59,18 @@ pub enum News<I> {
 /// Connects; TLS included.
 pub async fn connect(endpoint: &Endpoint, limit: Duration) -> io::Result<Wire> {
     let connecting = async {
-        let stream = TcpStream::connect(&endpoint.authority).await?;
+        let mut stream = match &endpoint.proxy {
+            None => TcpStream::connect(&endpoint.authority).await?,
+            Some(proxy) => proxy::reach(proxy).await.map_err(through_proxy)?,
+        };
         stream.set_nodelay(true)?;
-        Ok(match &endpoint.tls {
-            None => Wire::Plain(stream),
-            Some((config, name)) => {
+        Ok(match (&endpoint.tls, &endpoint.proxy) {
+            (None, None) => Wire::Plain(stream),
+            (None, Some(proxy)) => Wire::Forwarded(stream, Forward::new(proxy, &endpoint.authority)),
+            (Some((config, name)), proxy) => {
+                if let Some(proxy) = proxy {
+                    proxy::tunnel(&mut stream, proxy, &endpoint.authority).await.map_err(through_proxy)?;
+                }
                 let connector = tokio_rustls::TlsConnector::from(config.clone());
                 Wire::Tls(Box::new(connector.connect(name.clone(), stream).await?))
             }
@@ -70,10 +79,43 @@ pub async fn connect(endpoint: &Endpoint, limit: Duration) -> io::Result<Wire> {
     timeout(limit, connecting).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
 }
 
+fn through_proxy(error: ProxyError) -> io::Error {
+    proxy::warn(&error);
+    io::Error::other(error)
+}
+
+/// Until when requests may leave this thread. It is looked at when the first byte of each is about to be written: a
+/// process that was frozen in between must not go on as if no time had passed.
+#[derive(Clone, Debug, Default)]
+pub struct Gate(Rc<Cell<Option<Mono>>>);
+
+impl Gate {
+    /// Lets requests leave until then.
+    pub fn open_until(&self, until: Mono) {
+        self.0.set(Some(until));
+    }
+
+    fn shut(&self) -> bool {
+        self.0.get().is_some_and(|until| until <= clock::mono())
+    }
+}
+
 /// Carries requests over `wire` until it breaks or `jobs` is closed. `tell` gets all news.
-pub async fn carry<I>(wire: Wire, mut jobs: Receiver<Job<I>>, limit: Duration, tell: impl Fn(News<I>)) {
-    let written = Rc::new(Cell::new(0));
-    let counted = Counted { wire, written: written.clone() };
+pub async fn carry<I>(wire: Wire, jobs: Receiver<Job<I>>, limit: Duration, tell: impl Fn(News<I>)) {
+    carry_through(wire, jobs, limit, tell, Gate::default()).await;
+}
+
+/// The same, with a gate that every request must pass.
+pub async fn carry_through<I>(
+    wire: Wire,
+    mut jobs: Receiver<Job<I>>,
+    limit: Duration,
+    tell: impl Fn(News<I>),
+    gate: Gate,
+) {
+    let forward = if let Wire::Forwarded(_, forward) = &wire { Some(forward.clone()) } else { None };
+    let (written, begins_at) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+    let counted = Counted { wire, written: written.clone(), begins_at: begins_at.clone(), gate };
     let Ok((mut sender, connection)) = http1::handshake::<_, Full<Bytes>>(TokioIo::new(counted)).await else {
         return lose(&mut jobs, &tell);
     };
@@ -85,8 +127,12 @@ pub async fn carry<I>(wire: Wire, mut jobs: Receiver<Job<I>>, limit: Duration, t
             _ = &mut connection => return lose(&mut jobs, &tell),
         };
         // The owner let go of an idle connection.
-        let Some(Job { id, request }) = job else { return };
+        let Some(Job { id, mut request }) = job else { return };
+        if let Some(forward) = &forward {
+            forward.apply(&mut request);
+        }
         let before = written.get();
+        begins_at.set(before);
         let (result, broken) = {
             let exchange = timeout(limit, exchange(&mut sender, request));
             tokio::pin!(exchange);
@@ -100,7 +146,11 @@ pub async fn carry<I>(wire: Wire, mut jobs: Receiver<Job<I>>, limit: Duration, t
             }
         };
         let (ended, reusable) = match result {
-            Ok(Ok((reply, kept))) => (Ended::Replied(reply), kept && !broken && !sender.is_closed()),
+            // Only a proxy says so, and it has handed nothing on.
+            Ok(Ok(((Reply { http_status: 407, .. }, _), _))) => (Ended::Without(Local::NeverBegun), false),
+            Ok(Ok(((reply, wamid), kept))) => {
+                (Ended::Replied(reply, wamid), kept && !broken && !sender.is_closed())
+            }
             _ if written.get() == before => (Ended::Without(Local::NeverBegun), false),
             Ok(Err(_)) => (Ended::Without(Local::ResetAfterBegin), false),
             Err(_) => (Ended::Without(Local::Timeout), false),
@@ -121,17 +171,20 @@ fn lose<I>(jobs: &mut Receiver<Job<I>>, tell: &impl Fn(News<I>)) {
     }
 }
 
+/// A reply, and Meta's id of the message where it took one.
+type Answer = (Reply, Option<Box<str>>);
+
 /// The reply, and whether the other side keeps the connection.
 async fn exchange(
     sender: &mut SendRequest<Full<Bytes>>,
     request: Request<Full<Bytes>>,
-) -> hyper::Result<(Reply, bool)> {
+) -> hyper::Result<(Answer, bool)> {
     sender.ready().await?;
     let response = sender.send_request(request).await?;
     read(response).await
 }
 
-async fn read(response: Response<Incoming>) -> hyper::Result<(Reply, bool)> {
+async fn read(response: Response<Incoming>) -> hyper::Result<(Answer, bool)> {
     let status = response.status().as_u16();
     // A connection that the other side is about to close must not take another request: it would be in doubt.
     let closing = response
@@ -152,7 +205,7 @@ async fn read(response: Response<Incoming>) -> hyper::Result<(Reply, bool)> {
             break;
         }
     }
-    Ok((wire::read(status, retry_after.as_deref(), &bytes), !closing))
+    Ok((wire::read_with_id(status, retry_after.as_deref(), &bytes), !closing))
 }
 
 /// Plain TCP or TLS.
@@ -160,7 +213,9 @@ async fn read(response: Response<Incoming>) -> hyper::Result<(Reply, bool)> {
 pub enum Wire {
     /// TCP.
     Plain(TcpStream),
-    /// TLS over TCP.
+    /// TCP to a proxy that forwards.
+    Forwarded(TcpStream, Forward),
+    /// TLS over TCP, through a proxy's tunnel or not.
     Tls(Box<tokio_rustls::client::TlsStream<TcpStream>>),
 }
 
@@ -168,6 +223,9 @@ pub enum Wire {
 struct Counted {
     wire: Wire,
     written: Rc<Cell<u64>>,
+    /// What was written before the request under way.
+    begins_at: Rc<Cell<u64>>,
+    gate: Gate,
 }
 
 impl Counted {
@@ -177,6 +235,16 @@ impl Counted {
         }
         result
     }
+
+    /// Nothing of the request under way has left, and nothing may.
+    fn may_not_begin(&self) -> bool {
+        self.written.get() == self.begins_at.get() && self.gate.shut()
+    }
+}
+
+/// What the writer of a request hears that may not begin.
+fn lapsed() -> Poll<io::Result<usize>> {
+    Poll::Ready(Err(io::Error::other("the lease on the number has ended")))
 }
 
 impl AsyncRead for Counted {
@@ -186,7 +254,7 @@ impl AsyncRead for Counted {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         match &mut self.wire {
-            Wire::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Wire::Plain(stream) | Wire::Forwarded(stream, _) => Pin::new(stream).poll_read(cx, buf),
             Wire::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
@@ -194,8 +262,11 @@ impl AsyncRead for Counted {
 
 impl AsyncWrite for Counted {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if self.may_not_begin() {
+            return lapsed();
+        }
         let result = match &mut self.wire {
-            Wire::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
+            Wire::Plain(stream) | Wire::Forwarded(stream, _) => Pin::new(stream).poll_write(cx, buf),
             Wire::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
         };
         self.count(result)
@@ -206,8 +277,13 @@ impl AsyncWrite for Counted {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if self.may_not_begin() {
+            return lapsed();
+        }
         let result = match &mut self.wire {
-            Wire::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Wire::Plain(stream) | Wire::Forwarded(stream, _) => {
+                Pin::new(stream).poll_write_vectored(cx, bufs)
+            }
             Wire::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
         };
         self.count(result)
@@ -215,22 +291,69 @@ impl AsyncWrite for Counted {
 
     fn is_write_vectored(&self) -> bool {
         match &self.wire {
-            Wire::Plain(stream) => stream.is_write_vectored(),
+            Wire::Plain(stream) | Wire::Forwarded(stream, _) => stream.is_write_vectored(),
             Wire::Tls(stream) => stream.is_write_vectored(),
         }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.wire {
-            Wire::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Wire::Plain(stream) | Wire::Forwarded(stream, _) => Pin::new(stream).poll_flush(cx),
             Wire::Tls(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.wire {
-            Wire::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Wire::Plain(stream) | Wire::Forwarded(stream, _) => Pin::new(stream).poll_shutdown(cx),
             Wire::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tls;
+    use tokio::io::AsyncReadExt as _;
+    use tokio::sync::mpsc;
+
+    /// Carries one request through a gate; how it ended, and what arrived.
+    async fn carried(gate: Gate) -> (Ended, String) {
+        tls::install_default();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let wire = Wire::Plain(TcpStream::connect(address).await.unwrap());
+        let (mut far, _) = listener.accept().await.unwrap();
+        let (jobs, incoming) = mpsc::channel(1);
+        let request = Request::post("/x").header("host", "y").body(Full::new(Bytes::from_static(b"hello")));
+        jobs.send(Job { id: 1, request: request.unwrap() }).await.unwrap();
+        drop(jobs);
+        let (tell, mut told) = mpsc::unbounded_channel();
+        let limit = Duration::from_millis(200);
+        carry_through(wire, incoming, limit, |news| tell.send(news).unwrap(), gate).await;
+        let Some(News::Ended(1, ended, _)) = told.recv().await else { panic!("no end") };
+        let mut arrived = String::new();
+        far.read_to_string(&mut arrived).await.unwrap();
+        (ended, arrived)
+    }
+
+    #[tokio::test]
+    async fn a_shut_gate_lets_not_one_byte_out() {
+        let gate = Gate::default();
+        gate.open_until(clock::mono());
+        let (ended, arrived) = carried(gate).await;
+        assert_eq!((ended, arrived.as_str()), (Ended::Without(Local::NeverBegun), ""));
+    }
+
+    #[tokio::test]
+    async fn an_open_gate_lets_everything_out() {
+        let gate = Gate::default();
+        gate.open_until(clock::mono().after(Duration::from_secs(60)));
+        for gate in [gate, Gate::default()] {
+            let (ended, arrived) = carried(gate).await;
+            assert_eq!(ended, Ended::Without(Local::Timeout));
+            assert!(arrived.starts_with("POST /x HTTP/1.1") && arrived.ends_with("hello"), "{arrived}");
         }
     }
 }

@@ -6,7 +6,7 @@ use hyper::Uri;
 use hyper::header::HeaderValue;
 use rustls::pki_types::ServerName;
 
-use crate::config::CloudConfig;
+use crate::config::{CloudConfig, ProxyConfig};
 
 /// Trouble with the configured URL.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +32,8 @@ pub struct Endpoint {
     pub prefix: String,
     /// TLS, for https.
     pub tls: Option<(Arc<rustls::ClientConfig>, ServerName<'static>)>,
+    /// The proxy that everything goes through.
+    pub proxy: Option<ProxyConfig>,
 }
 
 impl Endpoint {
@@ -61,6 +63,7 @@ impl Endpoint {
             authority: format!("{host}:{port}"),
             prefix,
             tls,
+            proxy: config.proxy.clone(),
         })
     }
 

@@ -33,8 +33,17 @@ struct RawError {
     is_transient: Option<bool>,
 }
 
+/// Longest id of a message that is believed; Meta's have about a hundred bytes.
+pub const WAMID_MAX_BYTES: usize = 512;
+
 /// Reads a reply. Total: what cannot be read is [`ReplyBody::Unreadable`].
 pub fn read(http_status: u16, retry_after: Option<&str>, body: &[u8]) -> Reply {
+    read_with_id(http_status, retry_after, body).0
+}
+
+/// The same with Meta's id of the message (`messages[0].id`), where it took one.
+pub fn read_with_id(http_status: u16, retry_after: Option<&str>, body: &[u8]) -> (Reply, Option<Box<str>>) {
+    let mut wamid = None;
     let body = match serde_json::from_slice::<RawReply<'_>>(body) {
         // A 200 that carries an error was seen in the wild: the error counts.
         Ok(RawReply { error: Some(RawError { code: Some(code), is_transient }), .. }) => {
@@ -46,6 +55,9 @@ pub fn read(http_status: u16, retry_after: Option<&str>, body: &[u8]) -> Reply {
                     message.message_status.as_deref(),
                     Some("held_for_quality_assessment" | "paused")
                 );
+                if message.id.len() <= WAMID_MAX_BYTES {
+                    wamid = Some(message.id.as_ref().into());
+                }
                 ReplyBody::Accepted { held }
             }
             _ => ReplyBody::Unreadable,
@@ -53,7 +65,7 @@ pub fn read(http_status: u16, retry_after: Option<&str>, body: &[u8]) -> Reply {
         _ => ReplyBody::Unreadable,
     };
     let retry_after = retry_after.and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
-    Reply { http_status, body, retry_after }
+    (Reply { http_status, body, retry_after }, wamid)
 }
 
 #[cfg(test)]
@@ -102,6 +114,17 @@ mod tests {
         ] {
             check(body, &ReplyBody::Unreadable);
         }
+    }
+
+    #[test]
+    fn the_id_of_a_message_that_was_taken_comes_along() {
+        let id = |body: &str| read_with_id(200, None, body.as_bytes()).1;
+        assert_eq!(id(r#"{"messages":[{"id":"wamid.A=="}]}"#).as_deref(), Some("wamid.A=="));
+        assert_eq!(id(r#"{"messages":[{"id":"wamid.\u0041"}]}"#).as_deref(), Some("wamid.A"));
+        assert_eq!(id(r#"{"error":{"code":2},"messages":[{"id":"w"}]}"#), None);
+        assert_eq!(id("{}"), None);
+        let long = format!(r#"{{"messages":[{{"id":"{}"}}]}}"#, "w".repeat(WAMID_MAX_BYTES + 1));
+        assert_eq!(id(&long), None);
     }
 
     #[test]
