@@ -1,9 +1,10 @@
 //! The simulator of the Cloud API: a server that speaks Meta's protocol and is hostile, and whose ledger is the
 //! judge of tests, demo and load tests.
 //!
-//! It enforces throughput per number and the pair limit, refuses what Meta would refuse, and injects the faults of a
-//! plan, drawn from a seed. It imports nothing of policy, queue, intake or sender, so that it can judge them. It sends no
-//! webhooks and knows no budget of people yet. Input: requests, a [`SimConfig`] and a [`FaultPlan`].
+//! It enforces throughput per number and the pair limit, refuses what Meta would refuse, serves the management API
+//! (templates, numbers, media), and injects the faults of a plan, drawn from a seed. It tells what became of messages by
+//! webhooks. It imports nothing of policy, queue, intake or sender, so that it can judge them. It knows no budget of
+//! people yet. Input: requests, a [`SimConfig`] and a [`FaultPlan`].
 //!
 //! `judge` and below are pure (time and bytes are arguments); `server`, `service`, `socket` are the shell.
 
@@ -16,15 +17,21 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 pub use config::{SimConfig, SimError};
 pub use ledger::{LagReport, LedgerReport, NumberReport};
+pub use library::Library;
 pub use plan::FaultPlan;
+pub use webhook::{WebhookConfig, WebhookPlan, WebhookReport};
 
 mod codes;
 pub mod config;
 mod draw;
 mod hash;
+mod hours;
 mod identity;
 mod judge;
 mod ledger;
+pub mod library;
+mod manage;
+mod media;
 mod pair;
 pub mod plan;
 mod rate;
@@ -35,6 +42,8 @@ mod service;
 mod socket;
 mod taken_ids;
 mod tls;
+mod upload;
+pub mod webhook;
 
 use server::Command;
 

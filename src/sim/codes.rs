@@ -22,6 +22,12 @@ pub(crate) const NO_WINDOW: i64 = 131_047;
 pub(crate) const THROUGHPUT: i64 = 130_429;
 /// The pair limit is exceeded.
 pub(crate) const PAIR: i64 = 131_056;
+/// A medium cannot be taken or fetched.
+pub(crate) const MEDIA_UPLOAD: i64 = 131_053;
+/// The template is paused.
+pub(crate) const PAUSED: i64 = 132_015;
+/// The template is disabled.
+pub(crate) const DISABLED: i64 = 132_016;
 /// The count of parameters is wrong.
 pub(crate) const PARAMETER_COUNT: i64 = 132_000;
 /// The template does not exist in that language.

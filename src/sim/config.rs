@@ -2,9 +2,13 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::library::{Library, LibraryError};
 use super::plan::{FaultPlan, PlanError};
+use super::webhook::WebhookConfig;
+use crate::clock::WallMs;
 
 /// Longest answer time that can be asked for.
 pub const LATENCY_MAX: Duration = Duration::from_secs(600);
@@ -38,6 +42,12 @@ pub struct SimConfig {
     pub tls: bool,
     /// Keep the ids of all messages taken, for `/_sim/taken_ids`. Default false.
     pub keep_ids: bool,
+    /// Wall time at the start, by which hours are judged. None: the real one.
+    pub clock_at: Option<WallMs>,
+    /// The templates it has. Default: those of `config/campaigns`, and sends of any other are taken, too.
+    pub library: Arc<Library>,
+    /// Where to tell what became of the messages taken; None: nowhere. Default: None.
+    pub webhook: Option<WebhookConfig>,
 }
 
 /// Why a simulator cannot start or go on.
@@ -49,6 +59,9 @@ pub enum SimError {
     /// The fault plan cannot be used.
     #[error(transparent)]
     Plan(#[from] PlanError),
+    /// The templates cannot be used.
+    #[error(transparent)]
+    Library(#[from] LibraryError),
     /// The address cannot be listened on.
     #[error("cannot listen on {listen}: {source}; choose another port, or 0 for a free one")]
     Listen {
@@ -86,6 +99,9 @@ impl Default for SimConfig {
             time_scale: 1,
             tls: false,
             keep_ids: false,
+            clock_at: None,
+            library: Arc::default(),
+            webhook: None,
         }
     }
 }
@@ -111,6 +127,14 @@ impl SimConfig {
                 "a rate is {rate} a second, it must be 0 (unlimited) to {RATE_MAX_PER_S}"
             ));
         }
+        if let Some(webhook) = &self.webhook {
+            let url = reqwest::Url::parse(&webhook.url).ok();
+            if !url.is_some_and(|url| ["http", "https"].contains(&url.scheme()) && url.has_host()) {
+                return refuse(
+                    "--webhook must be a URL such as http://127.0.0.1:9465/webhooks/whatsapp".to_owned(),
+                );
+            }
+        }
         let slowest = self.latency_p99.unwrap_or(self.latency);
         if slowest > LATENCY_MAX {
             return refuse(format!("a latency is {slowest:?}, it must be at most {LATENCY_MAX:?}"));
@@ -132,7 +156,7 @@ impl SimConfig {
 impl SimError {
     /// Whether the user has to change something before it can work (exit code 2, nothing was started).
     pub fn is_usage(&self) -> bool {
-        matches!(self, Self::Config(_) | Self::Plan(_))
+        matches!(self, Self::Config(_) | Self::Plan(_) | Self::Library(_))
     }
 }
 

@@ -25,6 +25,10 @@ pub(crate) enum Domain {
     Wamid = 6,
     /// The name of a fault or a number.
     Name = 7,
+    /// The id of a medium.
+    Media = 8,
+    /// Which receipts a message gets.
+    Webhook = 9,
 }
 
 /// Hashes keyed by the seed.

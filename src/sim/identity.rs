@@ -68,7 +68,8 @@ impl Phone {
         }
     }
 
-    fn brazilian_area(&self) -> Option<u8> {
+    /// The area code of a Brazilian number.
+    pub(crate) fn brazilian_area(&self) -> Option<u8> {
         let digits = self.digits();
         let plausible =
             digits.starts_with(b"55") && (self.len == 12 || (self.len == 13 && digits[4] == b'9'));

@@ -10,15 +10,19 @@ use super::codes;
 use super::config::SimConfig;
 use super::draw::{FaultDraw, LatencyDraw};
 use super::hash::{Domain, Keys, Sharded};
+use super::hours::{self, Civil};
 use super::identity::OpaqueId;
 use super::ledger::{LagHistogram, LedgerReport};
+use super::media::{MEDIA_LIFE, Media};
 use super::pair::PairLimiter;
 use super::plan::{FaultKind, Target, Validity};
 use super::reply::{self, Acceptance, Reply};
-use super::request::{self, Message, Refusal};
+use super::request::{self, Known, Message, Refusal};
 use super::taken_ids::TakenIds;
+use super::webhook::{Outbox, Taken};
 use crate::clock::Mono;
 
+mod manage;
 mod number;
 mod probe;
 mod report;
@@ -64,6 +68,8 @@ pub(crate) struct Judge {
     faults: FaultDraw,
     latency: LatencyDraw,
     started: Mono,
+    /// The clock by which hours are judged.
+    civil: Civil,
     /// The first message request: times of the plan count from it.
     first: Option<Mono>,
     /// Counts resets of the ledger, so that answers of an earlier life are not counted.
@@ -75,11 +81,14 @@ pub(crate) struct Judge {
     ids: Sharded<IdState>,
     people: Sharded<()>,
     pairs: PairLimiter,
+    media: Media,
     taken_ids: Option<TakenIds>,
     lag: LagHistogram,
     /// Counters that need no structure of their own live in the report itself.
     counts: LedgerReport,
     fault_hits: Vec<u64>,
+    /// Where messages go whose receipts are to be told.
+    outbox: Option<Outbox>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -100,7 +109,8 @@ struct Case<'a> {
 }
 
 impl Judge {
-    pub(crate) fn new(config: SimConfig, now: Mono) -> Self {
+    pub(crate) fn new(config: SimConfig, civil: Civil) -> Self {
+        let now = civil.mono;
         let keys = Keys(config.seed);
         let scale = config.time_scale.max(1);
         let mut plan = config.plan.clone().scaled(scale);
@@ -112,6 +122,7 @@ impl Judge {
             faults,
             latency: LatencyDraw::new(&config),
             started: now,
+            civil,
             first: None,
             life: 0,
             connections: 0,
@@ -120,20 +131,34 @@ impl Judge {
             ids: Sharded::new(IDS_MAX),
             people: Sharded::new(IDS_MAX),
             pairs: PairLimiter::new(PAIR_INTERVAL / scale),
+            media: Media::new(MEDIA_LIFE / scale),
             taken_ids: config.keep_ids.then(TakenIds::default),
             lag: LagHistogram::default(),
             counts: LedgerReport::default(),
+            outbox: None,
             config,
         }
     }
 
-    /// Forgets everything that happened; the plan begins anew with the next message request.
+    /// Forgets everything that happened but for uploaded media; the plan begins anew with the next message request.
     pub(crate) fn reset(&mut self, now: Mono) {
-        let (life, connections) = (self.life + 1, self.connections);
-        *self = Self::new(self.config.clone(), now);
+        let (life, connections, outbox) = (self.life + 1, self.connections, self.outbox.take());
+        let media = std::mem::take(&mut self.media);
+        if let Some(outbox) = &outbox {
+            outbox.reset();
+        }
+        let civil = Civil { mono: now, wall: self.civil.at(now) };
+        *self = Self::new(self.config.clone(), civil);
         self.life = life;
+        self.media = media;
         self.connections = connections;
+        self.outbox = outbox;
         self.counts.connections_open_max = connections;
+    }
+
+    /// From now on receipts are told.
+    pub(crate) fn tell(&mut self, outbox: Outbox) {
+        self.outbox = Some(outbox);
     }
 
     /// `POST /{version}/{number}/messages`, its body read.
@@ -205,7 +230,10 @@ impl Judge {
         let known = &mut self.numbers[number];
         known.arrive(now, self.started);
         check_token(&self.validity, token)?;
-        let message = request::check(body, &self.validity)?;
+        let message = request::check(
+            body,
+            &Known { validity: &self.validity, library: &self.config.library, media: &self.media, now },
+        )?;
         if !known.limiter.admit(now) {
             self.counts.over_rate += 1;
             let details = "more messages a second than the number's throughput";
@@ -230,7 +258,13 @@ impl Judge {
             let details = "too many messages from this number to the same person";
             return Err(Refusal { code: codes::PAIR, details });
         }
-        self.take(&case);
+        let area = message.phone.brazilian_area();
+        let out = area.is_some_and(|area| hours::out_of_hours(area, self.civil.at(now)));
+        self.counts.out_of_hours += u64::from(out);
+        let held = fault == Some(FaultKind::Held);
+        let fails = |outbox: &Outbox| outbox.fails([case.subject, case.attempt], held);
+        let fails = self.outbox.as_ref().is_some_and(fails);
+        self.take(&case, fails);
         Ok(self.after_taking(fault, &case))
     }
 
@@ -294,9 +328,14 @@ impl Judge {
         }
     }
 
-    fn take(&mut self, case: &Case<'_>) {
+    fn take(&mut self, case: &Case<'_>, fails: bool) {
         self.counts.taken += 1;
         self.numbers[case.number].report.taken += 1;
+        if fails {
+            // It never reaches the person, so another one is no duplicate.
+            self.counts.failed_later += 1;
+            return;
+        }
         let Some(id) = case.id else {
             self.counts.without_id += 1;
             return;
@@ -325,6 +364,15 @@ impl Judge {
     /// The answer to a taken message, or what comes in its place.
     fn after_taking(&mut self, fault: Option<FaultKind>, case: &Case<'_>) -> Decision {
         let draw = [case.subject, case.attempt];
+        if let Some(outbox) = &self.outbox {
+            outbox.push(Taken {
+                number: self.numbers[case.number].name.clone(),
+                phone: case.message.phone,
+                opaque: case.message.opaque.as_deref().map(Box::from),
+                draw,
+                held: fault == Some(FaultKind::Held),
+            });
+        }
         let latency = self.latency.draw(self.keys, draw);
         let success = |how| reply::success(self.keys, &case.message.to, &case.message.phone, draw, how);
         let mut decision = Decision { action: Action::Silence, delay: latency, accepts: false };

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::webhook::WebhookReport;
+
 /// What `GET /_sim/ledger` answers.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LedgerReport {
@@ -32,6 +34,11 @@ pub struct LedgerReport {
     pub duplicate_ids: u64,
     /// Takings beyond the first of the same campaign to the same person.
     pub duplicate_people: u64,
+    /// Takings at an hour or on a day at which the law of the person's state forbids them.
+    pub out_of_hours: u64,
+    /// Takings that never reach the person: the plan gives them up later, and a webhook says so.
+    #[serde(default)]
+    pub failed_later: u64,
     /// Takings whose request carried no id.
     pub without_id: u64,
     /// Takings that could not be checked for duplicates because a bound was reached: must be zero.
@@ -66,10 +73,17 @@ pub struct LedgerReport {
     pub worst_probes_per_s: u64,
     /// The same in any sliding second of scaled time (a second divided by the time scale).
     pub worst_probes_per_scaled_s: u64,
+    /// Media uploaded.
+    pub uploads: u64,
+    /// Requests of templates, numbers' fields apart.
+    pub template_reads: u64,
     /// How late the simulator itself was.
     pub lag_ms: LagReport,
     /// Connections open at the same time at most.
     pub connections_open_max: u64,
+    /// What was told of the messages taken; zeroes without --webhook.
+    #[serde(default)]
+    pub webhooks: WebhookReport,
 }
 
 /// One number in the ledger.

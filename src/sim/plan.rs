@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::webhook::WebhookPlan;
+
 mod raw;
 
 /// Faults of a plan at most: a number remembers in one word which of them concern it.
@@ -21,6 +23,8 @@ pub struct FaultPlan {
     pub validity: Validity,
     /// Messages a second of single numbers, in place of the common rate; 0 is unlimited.
     pub rates: BTreeMap<String, u32>,
+    /// When receipts are told, and what goes wrong with them.
+    pub webhooks: WebhookPlan,
 }
 
 /// One fault.
@@ -149,6 +153,9 @@ pub enum PlanError {
         /// What is wrong and what would be right.
         what: String,
     },
+    /// The receipts contradict themselves or a bound.
+    #[error("[webhooks] of the plan: {0}")]
+    Webhooks(String),
     /// Too much of something.
     #[error("the plan has {count} faults, at most {FAULTS_MAX} are possible")]
     TooMany {

@@ -1,10 +1,12 @@
 //! The bytes of the answers, each written once into one buffer.
 
 use bytes::Bytes;
+use serde_json::json;
 
 use super::codes;
 use super::hash::{Domain, Keys};
 use super::identity::Phone;
+use super::manage::{self, Query};
 use super::request::Refusal;
 
 /// An answer.
@@ -37,11 +39,9 @@ pub(crate) fn success(keys: Keys, input: &str, phone: &Phone, draw: [u64; 2], ho
     phone.write_wa_id(&mut body);
     body.extend_from_slice(br#""}],"messages":["#);
     if how != Acceptance::WithoutWamid {
-        body.extend_from_slice(br#"{"id":"wamid.HBgN"#);
-        for part in 0..2 {
-            write_hex(keys.words(Domain::Wamid, [draw[0], draw[1], part]), &mut body);
-        }
-        body.extend_from_slice(br#"AA==","message_status":""#);
+        body.extend_from_slice(br#"{"id":""#);
+        write_wamid(keys, draw, &mut body);
+        body.extend_from_slice(br#"","message_status":""#);
         body.extend_from_slice(match how {
             Acceptance::Held => b"held_for_quality_assessment",
             _ => b"accepted",
@@ -64,14 +64,26 @@ pub(crate) fn error(refusal: Refusal, http_status: Option<u16>, trace: u64) -> R
     Reply { status: http_status.unwrap_or_else(|| codes::http_status(code)), body: body.into() }
 }
 
-/// What `GET /{phone_number_id}` tells; `number` is known to be digits.
-pub(crate) fn number(number: &str, rate_per_s: u32) -> Reply {
+/// What `GET /{phone_number_id}` tells of the fields asked for; `number` is known to be digits.
+pub(crate) fn number(number: &str, rate_per_s: u32, query: &Query) -> Reply {
     let level = if (1..=80).contains(&rate_per_s) { "STANDARD" } else { "HIGH" };
     let tail = &number[number.len().saturating_sub(4)..];
-    let body = format!(
-        r#"{{"id":"{number}","display_phone_number":"+55 11 94000-{tail:0>4}","verified_name":"Carteiro Sim","code_verification_status":"VERIFIED","quality_rating":"GREEN","platform_type":"CLOUD_API","throughput":{{"level":"{level}"}},"whatsapp_business_manager_messaging_limit":"TIER_UNLIMITED","status":"CONNECTED"}}"#
-    );
-    Reply { status: 200, body: body.into() }
+    let all = json!({
+        "id": number, "display_phone_number": format!("+55 11 94000-{tail:0>4}"), "verified_name": "Carteiro Sim",
+        "code_verification_status": "VERIFIED", "quality_rating": "GREEN", "platform_type": "CLOUD_API",
+        "throughput": { "level": level }, "name_status": "APPROVED", "account_mode": "LIVE",
+        "whatsapp_business_manager_messaging_limit": "TIER_UNLIMITED", "status": "CONNECTED",
+    });
+    manage::reply(&manage::fields(&all, query))
+}
+
+/// Meta's id of a message: the same in the answer and in webhooks.
+pub(crate) fn write_wamid(keys: Keys, draw: [u64; 2], out: &mut Vec<u8>) {
+    out.extend_from_slice(b"wamid.HBgN");
+    for part in 0..2 {
+        write_hex(keys.words(Domain::Wamid, [draw[0], draw[1], part]), out);
+    }
+    out.extend_from_slice(b"AA==");
 }
 
 fn write_hex(mut value: u64, out: &mut Vec<u8>) {
@@ -116,7 +128,7 @@ mod tests {
         let reply = error(refusal, None, 5);
         assert_eq!((reply.status, &parsed(&reply)["error"]["code"]), (400, &Value::from(130_429)));
         assert_eq!(error(refusal, Some(429), 5).status, 429);
-        assert_eq!(parsed(&number("7", 80))["throughput"]["level"], "STANDARD");
-        assert_eq!(parsed(&number("7", 1_000))["throughput"]["level"], "HIGH");
+        assert_eq!(parsed(&number("7", 80, &Query::default()))["throughput"]["level"], "STANDARD");
+        assert_eq!(parsed(&number("7", 1_000, &Query::default()))["throughput"]["level"], "HIGH");
     }
 }

@@ -10,7 +10,10 @@ use serde::de::{Deserializer, Visitor};
 
 use super::codes;
 use super::identity::Phone;
+use super::library::Library;
+use super::media::Media;
 use super::plan::Validity;
+use crate::clock::Mono;
 
 /// Characters of `biz_opaque_callback_data` at most.
 const OPAQUE_MAX_CHARS: usize = 512;
@@ -20,6 +23,15 @@ const BODY_MAX_CHARS: usize = 1_024;
 
 /// Consecutive spaces in a parameter at most.
 const SPACES_MAX: usize = 4;
+
+/// What a request is held against.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Known<'a> {
+    pub(crate) validity: &'a Validity,
+    pub(crate) library: &'a Library,
+    pub(crate) media: &'a Media,
+    pub(crate) now: Mono,
+}
 
 /// A request that Meta would take.
 #[derive(Debug)]
@@ -84,14 +96,18 @@ struct RawParameter<'a> {
     text: Option<Text<'a>>,
     payload: Option<Filled>,
     coupon_code: Option<Filled>,
-    document: Option<RawMedia>,
-    image: Option<RawMedia>,
-    video: Option<RawMedia>,
+    #[serde(borrow)]
+    document: Option<RawMedia<'a>>,
+    #[serde(borrow)]
+    image: Option<RawMedia<'a>>,
+    #[serde(borrow)]
+    video: Option<RawMedia<'a>>,
 }
 
 #[derive(Deserialize)]
-struct RawMedia {
-    id: Option<Filled>,
+struct RawMedia<'a> {
+    #[serde(borrow)]
+    id: Option<Text<'a>>,
     link: Option<Filled>,
 }
 
@@ -104,7 +120,7 @@ struct Filled(bool);
 struct Text<'a>(Cow<'a, str>);
 
 /// Reads and checks a body.
-pub(crate) fn check<'a>(body: &'a [u8], validity: &Validity) -> Result<Message<'a>, Refusal> {
+pub(crate) fn check<'a>(body: &'a [u8], known: &Known<'_>) -> Result<Message<'a>, Refusal> {
     let malformed = refusal(codes::BAD_PARAMETER, "the body is not valid JSON");
     // One check of the whole body is cheaper than one for every string in it.
     let text = std::str::from_utf8(body).map_err(|_| malformed)?;
@@ -123,7 +139,7 @@ pub(crate) fn check<'a>(body: &'a [u8], validity: &Validity) -> Result<Message<'
     let Some(template) = raw.template else {
         return Err(refusal(codes::MISSING, "template is missing"));
     };
-    check_template(template, validity)?;
+    check_template(template, known)?;
     let opaque = raw.biz_opaque_callback_data.map(|text| text.0);
     if opaque.as_ref().is_some_and(|text| longer_than(text, OPAQUE_MAX_CHARS)) {
         let details = "biz_opaque_callback_data has more than 512 characters";
@@ -144,11 +160,11 @@ fn check_kind(kind: &str) -> Result<(), Refusal> {
     }
 }
 
-fn check_template(template: RawTemplate<'_>, validity: &Validity) -> Result<(), Refusal> {
+fn check_template(template: RawTemplate<'_>, against: &Known<'_>) -> Result<(), Refusal> {
     let name = required(template.name, "template.name is missing")?;
     let language = template.language.and_then(|language| language.code);
     let language = required(language, "template.language.code is missing")?;
-    let known = match &validity.templates {
+    let known = match &against.validity.templates {
         None => None,
         Some(list) => {
             let found = list.iter().find(|known| known.name == name && known.language == language);
@@ -156,7 +172,7 @@ fn check_template(template: RawTemplate<'_>, validity: &Validity) -> Result<(), 
             Some(found.ok_or(refusal(codes::NO_TEMPLATE, details))?)
         }
     };
-    let mut body_params = 0;
+    let (mut body_params, mut media) = (0, None);
     for component in &template.components {
         let kind = component.kind.as_ref().map(|kind| &*kind.0);
         match kind {
@@ -164,7 +180,11 @@ fn check_template(template: RawTemplate<'_>, validity: &Validity) -> Result<(), 
                 body_params = component.parameters.len();
                 check_body(&component.parameters)?;
             }
-            Some("header" | "HEADER") => component.parameters.iter().try_for_each(check_header)?,
+            Some("header" | "HEADER") => {
+                for parameter in &component.parameters {
+                    media = check_header(parameter, against)?.or(media);
+                }
+            }
             Some("button" | "BUTTON") => check_button(component)?,
             Some(_) => {
                 return Err(refusal(codes::BAD_PARAMETER, "the type of a component is unknown"));
@@ -177,7 +197,7 @@ fn check_template(template: RawTemplate<'_>, validity: &Validity) -> Result<(), 
             let details = "the number of body parameters is not the template's";
             Err(refusal(codes::PARAMETER_COUNT, details))
         }
-        _ => Ok(()),
+        _ => against.library.check(&name, &language, body_params, media),
     }
 }
 
@@ -199,18 +219,36 @@ fn check_body(parameters: &[RawParameter<'_>]) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn check_header(parameter: &RawParameter<'_>) -> Result<(), Refusal> {
-    let media = match parameter.kind.as_ref().map(|kind| &*kind.0) {
-        Some("document") => &parameter.document,
-        Some("image") => &parameter.image,
-        Some("video") => &parameter.video,
-        Some("location") => return Ok(()),
-        _ => return check_text(parameter.text.as_ref()).map(|_| ()),
+/// Checks one parameter; what medium it carries, if any.
+fn check_header(parameter: &RawParameter<'_>, against: &Known<'_>) -> Result<Option<&'static str>, Refusal> {
+    let (kind, media) = match parameter.kind.as_ref().map(|kind| &*kind.0) {
+        Some("document") => ("document", &parameter.document),
+        Some("image") => ("image", &parameter.image),
+        Some("video") => ("video", &parameter.video),
+        Some("location") => return Ok(None),
+        _ => return check_text(parameter.text.as_ref()).map(|_| None),
     };
-    let given = |text: Option<Filled>| text.is_some_and(|text| text.0);
-    match media {
-        Some(media) if given(media.id) || given(media.link) => Ok(()),
-        _ => Err(refusal(codes::MISSING, "the media of the header has neither id nor link")),
+    let missing = refusal(codes::MISSING, "the media of the header has neither id nor link");
+    let media = media.as_ref().ok_or(missing)?;
+    match media.id.as_ref().filter(|id| !id.0.is_empty()) {
+        Some(id) => match against.media.get(&id.0, against.now) {
+            Some(medium) if fits(kind, medium.mime) => Ok(Some(kind)),
+            Some(_) => Err(refusal(codes::BAD_FORMAT, "the type of the medium is not the header's")),
+            None => {
+                let details = "the id is not a valid whatsapp business account media attachment ID";
+                Err(refusal(codes::BAD_PARAMETER, details))
+            }
+        },
+        None if media.link.is_some_and(|link| link.0) => Ok(Some(kind)),
+        None => Err(missing),
+    }
+}
+
+fn fits(kind: &str, mime: &str) -> bool {
+    let family = mime.split('/').next().unwrap_or_default();
+    match kind {
+        "document" => matches!(family, "application" | "text"),
+        other => family == other,
     }
 }
 
@@ -319,9 +357,14 @@ mod tests {
         })
     }
 
+    fn against<'a>(validity: &Validity, body: &'a [u8]) -> Result<Message<'a>, Refusal> {
+        let (library, media) = (Library::default(), Media::default());
+        check(body, &Known { validity, library: &library, media: &media, now: Mono::default() })
+    }
+
     fn code(body: &Value, validity: &Validity) -> Option<i64> {
         let bytes = serde_json::to_vec(body).unwrap();
-        check(&bytes, validity).err().map(|refusal| refusal.code)
+        against(validity, &bytes).err().map(|refusal| refusal.code)
     }
 
     /// Puts `value` at `pointer` (or removes the field when it is null) and tells the code of the refusal.
@@ -341,7 +384,7 @@ mod tests {
     #[test]
     fn a_good_request_is_read_without_copying() {
         let bytes = serde_json::to_vec(&good()).unwrap();
-        let message = check(&bytes, &Validity::default()).unwrap();
+        let message = against(&Validity::default(), &bytes).unwrap();
         assert!(matches!(message.to, Cow::Borrowed("+5531987654321")));
         assert!(matches!(message.opaque, Some(Cow::Borrowed("ct1.a.1.2.3.0"))));
     }
@@ -364,6 +407,7 @@ mod tests {
         check_change("/template/components/0/type", json!("footer"), Some(100));
         check_change("/template/components/0/type", Value::Null, Some(131_008));
         check_change("/template/components/0/parameters/0/document", json!({}), Some(131_008));
+        check_change("/template/components/0/parameters/0/document", json!({"id": "9000"}), Some(100));
         check_change("/template/components/2/sub_type", Value::Null, Some(131_008));
         check_change("/template/components/2/parameters/0/text", json!(""), Some(131_008));
         check_change(text, json!(""), Some(131_008));
@@ -381,7 +425,7 @@ mod tests {
     #[test]
     fn what_is_no_json_is_refused() {
         for body in [&b""[..], b"{", b"[]", b"\xff", b"{\"to\":\"\xff\"}"] {
-            assert_eq!(check(body, &Validity::default()).unwrap_err().code, 100);
+            assert_eq!(against(&Validity::default(), body).unwrap_err().code, 100);
         }
     }
 

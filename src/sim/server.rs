@@ -18,11 +18,14 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use super::config::{SimConfig, SimError};
+use super::hash::Keys;
+use super::hours::Civil;
 use super::judge::Judge;
 use super::ledger::LedgerReport;
 use super::service::{self, SharedJudge};
 use super::socket::{ResetFlag, Socket};
 use super::tls::TlsIdentity;
+use super::webhook::Outbox;
 use crate::clock;
 
 /// Connections at most, on top of what the limit of open files allows; further ones are closed at once.
@@ -93,8 +96,17 @@ pub(crate) async fn serve(
     tls: Option<TlsIdentity>,
     mut commands: UnboundedReceiver<Command>,
 ) -> Result<(), SimError> {
+    let webhook = config.webhook.clone();
+    let outbox = webhook.map(|webhook| {
+        Outbox::start(webhook, config.plan.webhooks.clone(), Keys(config.seed), config.time_scale)
+    });
+    let civil = Civil { mono: clock::mono(), wall: config.clock_at.unwrap_or_else(clock::wall) };
+    let mut judge = Judge::new(config, civil);
+    if let Some(outbox) = outbox.transpose()? {
+        judge.tell(outbox);
+    }
     let shared = Shared {
-        judge: Rc::new(RefCell::new(Judge::new(config, clock::mono()))),
+        judge: Rc::new(RefCell::new(judge)),
         resetting: ResetFlag::default(),
         tls: tls.map(|identity| TlsAcceptor::from(identity.config)),
     };

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 
 use super::codes;
@@ -17,6 +17,7 @@ use super::judge::{Action, Decision, Judge};
 use super::reply::{self, Reply};
 use super::request::Refusal;
 use super::socket::ResetFlag;
+use super::upload;
 use crate::clock;
 
 /// Bytes of a request body at most. (Meta's own limits end far below.)
@@ -60,7 +61,17 @@ pub(crate) async fn answer(
             let body = read_body(body).await.map_err(|_| Reset)?.unwrap_or_default();
             judge.borrow_mut().message(clock::mono(), number, token, &body)
         }
-        Route::Probe(number) => judge.borrow_mut().probe(clock::mono(), number, token),
+        Route::Node(id) => judge.borrow_mut().node(clock::mono(), id, token, head.uri.query()),
+        Route::Delete(id) => judge.borrow_mut().delete_media(clock::mono(), id, token),
+        Route::Templates(account) => {
+            let here = address(&head);
+            judge.borrow_mut().templates(account, token, head.uri.query(), &here)
+        }
+        Route::Media(number) => {
+            let kind = head.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+            let upload = upload::read(kind, body).await;
+            judge.borrow_mut().upload(clock::mono(), number, token, upload.as_ref())
+        }
         Route::Own(path) => return Ok(about(&judge, &head.method, path, head.uri.query())),
         Route::None => return Ok(response(no_such_path())),
     };
@@ -80,7 +91,11 @@ pub(crate) async fn answer_control(
 
 enum Route<'a> {
     Messages(&'a str),
-    Probe(&'a str),
+    /// A number or a medium.
+    Node(&'a str),
+    Delete(&'a str),
+    Templates(&'a str),
+    Media(&'a str),
     Own(&'a str),
     None,
 }
@@ -96,10 +111,21 @@ impl<'a> Route<'a> {
             version.is_some_and(|v| v.starts_with('v') && v[1..].starts_with(|c: char| c.is_ascii_digit()));
         match (number, rest) {
             (Some(number), Some("messages")) if versioned && method == Method::POST => Self::Messages(number),
-            (Some(number), None) if versioned && method == Method::GET => Self::Probe(number),
+            (Some(number), Some("media")) if versioned && method == Method::POST => Self::Media(number),
+            (Some(account), Some("message_templates")) if versioned && method == Method::GET => {
+                Self::Templates(account)
+            }
+            (Some(id), None) if versioned && method == Method::GET => Self::Node(id),
+            (Some(id), None) if versioned && method == Method::DELETE => Self::Delete(id),
             _ => Self::None,
         }
     }
+}
+
+/// Where a request went to, as its client wrote it; whether by TLS is not known here, and no client needs it.
+fn address(head: &hyper::http::request::Parts) -> String {
+    let host = head.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("sim");
+    format!("http://{host}{}", head.uri.path())
 }
 
 /// Waits as long as decided, then answers, resets or stays silent.

@@ -1,5 +1,6 @@
 //! A sending number as the judge knows it: its limit, and what it has been asked.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Mono;
@@ -10,7 +11,7 @@ const SECOND: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(super) struct Number {
-    pub(super) name: Box<str>,
+    pub(super) name: Arc<str>,
     pub(super) rate_per_s: u32,
     pub(super) limiter: RateLimiter,
     pub(super) worst: WorstWindow,

@@ -5,13 +5,20 @@ use std::time::Duration;
 use super::{Action, Decision, Judge, check_token};
 use crate::clock::Mono;
 use crate::sim::hash::Domain;
+use crate::sim::manage::Query;
 use crate::sim::plan::{FaultKind, Target};
 use crate::sim::reply::{self, Reply};
 use crate::sim::request::Refusal;
 
 impl Judge {
     /// `GET /{version}/{number}`.
-    pub(crate) fn probe(&mut self, now: Mono, number: &str, token: Option<&[u8]>) -> Decision {
+    pub(crate) fn probe(
+        &mut self,
+        now: Mono,
+        number: &str,
+        token: Option<&[u8]>,
+        query: Option<&str>,
+    ) -> Decision {
         let trace = self.counts.requests;
         let answer =
             |reply| Decision { action: Action::Answer(reply), delay: Duration::ZERO, accepts: false };
@@ -30,7 +37,7 @@ impl Judge {
         let subject = [self.keys.bytes(Domain::Name, number.name.as_bytes()), number.probes];
         let delay = self.latency.draw(self.keys, subject);
         let struck = self.faults.draw(self.keys, number.fault_mask, Target::Probes, elapsed, subject);
-        let reply = reply::number(&number.name, number.rate_per_s);
+        let reply = reply::number(&number.name, number.rate_per_s, &Query::parse(query));
         let Some((position, kind)) = struck else {
             return Decision { delay, ..answer(reply) };
         };

@@ -2,6 +2,7 @@
 
 use super::{Judge, Number};
 use crate::sim::ledger::LedgerReport;
+use crate::sim::webhook::Outbox;
 
 impl Judge {
     /// The ledger as it stands.
@@ -24,6 +25,7 @@ impl Judge {
             worst_probes_per_s: most(|number| number.worst_probes.worst()),
             worst_probes_per_scaled_s: most(|number| number.worst_probes_scaled.worst()),
             lag_ms: self.lag.report(),
+            webhooks: self.outbox.as_ref().map(Outbox::report).unwrap_or_default(),
             ..counts.clone()
         }
     }

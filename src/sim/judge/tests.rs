@@ -19,7 +19,7 @@ fn judge(rate_per_s: u32, plan: &str) -> Judge {
         keep_ids: true,
         ..SimConfig::default()
     };
-    Judge::new(config, at(0))
+    Judge::new(config, Civil { mono: at(0), wall: crate::clock::WallMs(0) })
 }
 
 fn body(to: &str, id: Option<&str>) -> Vec<u8> {
@@ -132,7 +132,7 @@ fn tokens_and_numbers_are_checked_first() {
     assert_eq!(of("7", TOKEN), (400, Some(100)));
     assert_eq!(of("8", TOKEN), (400, Some(33)));
     assert_eq!(of("7a", TOKEN), (400, Some(33)));
-    assert_eq!(answer(&judge.probe(at(0), "7", None)), (401, Some(0)));
+    assert_eq!(answer(&judge.probe(at(0), "7", None, None)), (401, Some(0)));
     check_sums(&judge.report());
 }
 
@@ -191,9 +191,9 @@ fn faults_may_strike_probes_and_probes_are_counted() {
     let mut judge =
         judge(80, "[[fault]]\nkind = \"error\"\ncode = 2\nshare = 1.0\non = \"probes\"\nto = \"1s\"");
     send(&mut judge, 0, "7", &phone(0), None);
-    assert_eq!(answer(&judge.probe(at(500), "7", TOKEN)), (503, Some(2)));
-    assert_eq!(answer(&judge.probe(at(1_499), "7", TOKEN)), (200, None));
-    assert_eq!(answer(&judge.probe(at(1_500), "7", TOKEN)), (200, None));
+    assert_eq!(answer(&judge.probe(at(500), "7", TOKEN, None)), (503, Some(2)));
+    assert_eq!(answer(&judge.probe(at(1_499), "7", TOKEN, None)), (200, None));
+    assert_eq!(answer(&judge.probe(at(1_500), "7", TOKEN, None)), (200, None));
     let report = judge.report();
     assert_eq!((report.probes["7"], report.worst_probes_per_s, report.requests), (3, 2, 1));
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::{FAULTS_MAX, Fault, FaultKind, FaultPlan, PlanError, Target, Validity};
-use crate::sim::codes;
+use crate::sim::{codes, webhook};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -20,6 +20,8 @@ struct RawPlan {
     validity: Validity,
     #[serde(default)]
     rates: BTreeMap<String, u32>,
+    #[serde(default)]
+    webhooks: webhook::RawWebhooks,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -72,6 +74,7 @@ pub(super) fn parse(text: &str) -> Result<FaultPlan, PlanError> {
         faults: raw.fault.into_iter().enumerate().map(resolve).collect::<Result<_, _>>()?,
         validity: raw.validity,
         rates: raw.rates,
+        webhooks: webhook::resolve(&raw.webhooks).map_err(PlanError::Webhooks)?,
     })
 }
 
@@ -224,6 +227,7 @@ mod tests {
         for text in [
             include_str!("../../../config/faults/rough-day.toml"),
             include_str!("../../../config/faults/outage.toml"),
+            include_str!("../../../config/faults/rough-webhooks.toml"),
         ] {
             assert!(!parse(text).unwrap().faults.is_empty());
         }
