@@ -72,7 +72,7 @@ async fn report_of(
     cancelled: bool,
 ) -> Result<(Vec<Vec<String>>, Totals), ReportError> {
     let table = ErrorTable::builtin();
-    let plan = ReportPlan { installation: "k3v9", seq: SEQ, lanes, cancelled, table: &table };
+    let plan = ReportPlan { installation: "k3v9", seq: SEQ, lanes, cancelled, table: &table, erased: None };
     let mut out = Vec::new();
     let totals = report::write(&mut store.connection, &plan, &mut out).await?;
     let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(out.as_slice());
