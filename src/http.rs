@@ -1,6 +1,8 @@
 //! What a running engine says over HTTP: `/metrics` for Prometheus, `/livez` and `/readyz` for whoever starts and
 //! stops it. Read only and without secrets; it listens on this machine unless told otherwise.
 
+pub mod webhooks;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,6 +29,14 @@ pub enum HttpError {
     /// The address is taken or not of this machine.
     #[error("cannot listen on {address} (http.listen): {source}")]
     Bind {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The address of the webhooks is taken or not of this machine.
+    #[error("cannot take webhooks on {address} (webhooks.listen): {source}")]
+    Webhooks {
         /// The address.
         address: SocketAddr,
         /// What the system said.
