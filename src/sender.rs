@@ -9,3 +9,4 @@ pub mod meters;
 pub mod orders;
 pub mod pool;
 pub mod thread;
+mod turn;

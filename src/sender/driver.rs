@@ -15,13 +15,15 @@ use tokio::time::{Instant, sleep_until};
 use super::meters::Meters;
 use super::orders::{Orders, Payload, Timed};
 use super::pool::{ConnectionId, Pool, Ready};
+use super::turn::{Turn, Waiting, Written};
 use crate::clock::{self, Mono};
 use crate::cloud::body::Body;
-use crate::cloud::connection::{self, Ended, Job, News};
+use crate::cloud::connection::{self, Ended, Gate, Job, News};
 use crate::cloud::endpoint::Endpoint;
 use crate::cloud::probe;
 use crate::config::{CloudConfig, Secret};
-use crate::domain::ids::{CampaignSeq, LaneId, NumberId, WireId};
+use crate::domain::ids::{CampaignSeq, LaneId, MessageId, NumberId, WireId};
+use crate::journal::Entry;
 use crate::policy::classify::{ErrorTable, Local, Verdict};
 use crate::policy::shard::{FlightId, Input, Message, Now, NumberView, Output, Shard, Throttled};
 use crate::queue::link::LinkNews;
@@ -46,6 +48,10 @@ pub enum Event {
     Body(CampaignSeq, Arc<Body>),
     /// How a number is reached: its token.
     Number(NumberId, Secret),
+    /// A newer fencing token: lanes are adopted under it from now on.
+    Token(u64),
+    /// What replies mean from now on.
+    Table(Arc<ErrorTable>),
     /// Say what the numbers are doing.
     View(tokio::sync::oneshot::Sender<ShardView>),
     /// Stop at once.
@@ -83,6 +89,8 @@ pub enum Report {
     Dry(NumberId),
     /// A lane may move.
     Dropped(LaneId),
+    /// A number may move; its next message is due then.
+    NumberDropped(NumberId, Mono),
     /// Everything is finished.
     Drained(usize),
 }
@@ -103,8 +111,12 @@ pub(super) struct Driver {
     pub(super) routes: HashMap<NumberId, Route>,
     pub(super) bodies: HashMap<CampaignSeq, Arc<Body>>,
     pub(super) pool: Pool<FlightId>,
+    /// What every request must pass on its way out.
+    pub(super) gate: Gate,
     /// Connections that carry a request, by flight: they come back with its end.
     pub(super) busy: HashMap<FlightId, Flying>,
+    /// What this turn of the loop sends and heard.
+    pub(super) turn: Turn,
     pub(super) last_connection: u64,
 }
 
@@ -113,6 +125,8 @@ pub(super) struct Flying {
     connection: ConnectionId,
     jobs: mpsc::Sender<Job<FlightId>>,
     number: NumberId,
+    message: MessageId,
+    generation: u8,
     began: Mono,
 }
 
@@ -129,7 +143,7 @@ impl Driver {
         loop {
             let wake = self.carry_out();
             let idle = self.pool.next_idle(self.cloud.idle_timeout);
-            let deadline = [wake, idle].into_iter().flatten().min();
+            let deadline = [wake, idle, self.turn.retry_at()].into_iter().flatten().min();
             let sleep = sleep_until(deadline.map_or_else(far_away, Mono::to_tokio));
             tokio::select! {
                 biased;
@@ -151,6 +165,10 @@ impl Driver {
             for _ in 0..dropped {
                 self.input(Input::Closed);
             }
+            if self.turn.retry(clock::mono()) {
+                tracing::info!(shard = self.shard, "the journal takes writes again; claiming goes on");
+                self.input(Input::Journal(true));
+            }
         }
     }
 
@@ -164,6 +182,10 @@ impl Driver {
             Event::Input(Input::Forget(seq)) => {
                 self.bodies.remove(&seq);
                 self.input(Input::Forget(seq));
+            }
+            Event::Input(Input::Lease(until)) => {
+                self.gate.open_until(until);
+                self.input(Input::Lease(until));
             }
             Event::Input(input) => self.input(input),
             Event::Timed(input, took) => {
@@ -184,7 +206,7 @@ impl Driver {
                 }
             }
             Event::Connection(_, News::Ended(flight, ended, reusable)) => {
-                self.on_ended(flight, &ended, reusable)
+                self.on_ended(flight, ended, reusable)
             }
             Event::Link(LinkNews::Up) => self.input(Input::Redis(true)),
             Event::Link(LinkNews::Down(_)) => {
@@ -195,6 +217,8 @@ impl Driver {
                 self.bodies.insert(seq, body);
             }
             Event::Number(id, token) => self.route(id, token),
+            Event::Token(token) => self.orders.set_token(token),
+            Event::Table(table) => self.table = table,
             Event::View(reply) => {
                 let _gone = reply.send(self.view());
             }
@@ -221,14 +245,26 @@ impl Driver {
         ShardView { numbers: self.machine.numbers().collect(), oldest_due }
     }
 
-    fn on_ended(&mut self, flight: FlightId, ended: &Ended, reusable: bool) {
-        let Some(Flying { connection, jobs, number, began }) = self.busy.remove(&flight) else {
+    fn on_ended(&mut self, flight: FlightId, ended: Ended, reusable: bool) {
+        let Some(flying) = self.busy.remove(&flight) else {
             return;
         };
-        let verdict = match ended {
-            Ended::Replied(reply) => self.table.classify(reply),
-            Ended::Without(local) => self.table.local(*local),
+        let (verdict, wamid) = match ended {
+            Ended::Replied(reply, wamid) => (self.table.classify(&reply), wamid),
+            Ended::Without(local) => (self.table.local(local), None),
         };
+        if self.turn.is_journaled() {
+            self.turn.replied(Entry::Reply {
+                message: flying.message,
+                generation: flying.generation,
+                at_ms: clock::wall().0,
+                outcome: verdict.kind.into(),
+                reason: verdict.reason,
+                code: verdict.code,
+                wamid,
+            });
+        }
+        let Flying { connection, jobs, number, began, .. } = flying;
         let now = clock::mono();
         self.meters.ended(&number, &verdict, &self.table, now.since(began));
         if reusable {
@@ -241,7 +277,10 @@ impl Driver {
     fn carry_out(&mut self) -> Option<Mono> {
         loop {
             match self.machine.poll() {
-                Output::Sleep(until) => return until,
+                Output::Sleep(until) => {
+                    self.end_turn();
+                    return until;
+                }
                 Output::Send { flight, number, lane, message } => self.send(flight, number, lane, &message),
                 Output::Adopt { lane, sweep } => {
                     self.order(async move |orders| orders.adopt(lane, sweep).await)
@@ -262,9 +301,42 @@ impl Driver {
                 }
                 Output::Throttle(throttled) => self.report(Report::Throttle(self.shard, throttled)),
                 Output::Dry(number) => self.report(Report::Dry(number)),
-                Output::Dropped(lane) => self.report(Report::Dropped(lane)),
-                Output::Reached(version) => self.reached(version),
+                Output::Dropped(lane) => {
+                    self.orders.forget(lane);
+                    self.report(Report::Dropped(lane));
+                }
+                Output::NumberDropped(number, next) => self.report(Report::NumberDropped(number, next)),
+                Output::Reached(version) => {
+                    self.end_turn();
+                    self.reached(version);
+                }
                 Output::Drained => self.report(Report::Drained(self.shard)),
+            }
+        }
+    }
+
+    /// Writes down what this turn sends, and then lets it leave. A message that was not written down is given back.
+    fn end_turn(&mut self) {
+        let now = clock::mono();
+        let written = self.turn.write(now);
+        if let Written::No(Some(error)) = &written {
+            tracing::error!(shard = self.shard, %error, "nothing is claimed until the journal can be written again");
+            let _gone = self.events.send(Event::Input(Input::Journal(false)));
+        }
+        for Waiting { connection, job } in self.turn.take() {
+            let flight = job.id;
+            if let Written::No(_) = written {
+                if let Some(Flying { jobs, .. }) = self.busy.remove(&flight) {
+                    self.pool.put(Ready { id: connection, jobs, since: now });
+                }
+                let _gone = self.events.send(Event::Input(Input::Unbegun(flight)));
+                continue;
+            }
+            let sent = self.busy.get(&flight).is_some_and(|flying| flying.jobs.try_send(job).is_ok());
+            if !sent {
+                // The connection ended before it could take the request: not a byte has left.
+                let news = News::Ended(flight, Ended::Without(Local::NeverBegun), false);
+                let _gone = self.events.send(Event::Connection(connection, news));
             }
         }
     }
@@ -304,13 +376,14 @@ impl Driver {
         let id = ConnectionId(self.last_connection);
         let (endpoint, events) = (self.endpoint.clone(), self.events.clone());
         let (connect_timeout, limit) = (self.cloud.connect_timeout, self.cloud.timeout);
+        let gate = self.gate.clone();
         tokio::task::spawn_local(async move {
             match connection::connect(&endpoint, connect_timeout).await {
                 Ok(wire) => {
                     let (jobs, incoming) = mpsc::channel(1);
                     let _gone = events.send(Event::Connected(Some((id, jobs))));
                     let tell = |news| drop(events.send(Event::Connection(id, news)));
-                    connection::carry(wire, incoming, limit, tell).await;
+                    connection::carry_through(wire, incoming, limit, tell, gate).await;
                 }
                 Err(error) => {
                     tracing::debug!(%error, "no connection to the Cloud API");
@@ -333,6 +406,7 @@ impl Driver {
         });
     }
 
+    /// Prepares a request; it leaves at the end of the turn.
     fn send(&mut self, flight: FlightId, number: NumberId, lane: LaneId, message: &Message<Payload>) {
         let request = self.request(&number, lane, message);
         let (Some(request), Some(Ready { id, jobs, .. })) = (request, self.pool.take()) else {
@@ -341,15 +415,16 @@ impl Driver {
             let _gone = self.events.send(Event::Input(Input::Replied(flight, verdict, false)));
             return;
         };
-        self.meters.begun(message.attempt);
-        let job = Job { id: flight, request };
-        let sent = jobs.try_send(job);
-        self.busy.insert(flight, Flying { connection: id, jobs, number, began: clock::mono() });
-        if sent.is_err() {
-            // The connection ended before it could take the request: not a byte has left.
-            let news = News::Ended(flight, Ended::Without(Local::NeverBegun), false);
-            let _gone = self.events.send(Event::Connection(id, news));
-        }
+        let Message { index, generation, attempt, .. } = *message;
+        self.meters.begun(attempt);
+        let message = MessageId { lane, index };
+        let begun = self.turn.is_journaled().then(|| {
+            let at_ms = clock::wall().0;
+            Entry::Begun { message, generation, attempt, number: number.clone(), at_ms }
+        });
+        self.turn.add(Waiting { connection: id, job: Job { id: flight, request } }, begun);
+        let began = clock::mono();
+        self.busy.insert(flight, Flying { connection: id, jobs, number, message, generation, began });
     }
 
     fn request(

@@ -3,7 +3,8 @@
 //! A call that no waiting mends (a newer token, a corrupt chunk) loses the lane: nothing more of it is sent by
 //! this process, and the log says why.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -33,7 +34,9 @@ pub struct Orders {
     link: Link,
     chunks: Rc<Chunks>,
     unpacker: Rc<RefCell<Unpacker>>,
-    token: u64,
+    token: Rc<Cell<u64>>,
+    /// The token under which each lane was adopted: it stays the lane's until it is adopted anew.
+    adopted: Rc<RefCell<HashMap<LaneId, u64>>>,
 }
 
 /// How long calls took, for the metrics.
@@ -48,23 +51,42 @@ pub enum Timed {
 impl Orders {
     /// Orders under this fencing token.
     pub fn new(link: Link, chunks: Rc<Chunks>, unpacker: Unpacker, token: u64) -> Self {
-        Self { link, chunks, unpacker: Rc::new(RefCell::new(unpacker)), token }
+        let (unpacker, token) = (Rc::new(RefCell::new(unpacker)), Rc::new(Cell::new(token)));
+        Self { link, chunks, unpacker, token, adopted: Rc::default() }
+    }
+
+    /// Lanes are adopted under this token from now on; tokens only grow.
+    pub fn set_token(&self, token: u64) {
+        self.token.set(token.max(self.token.get()));
+    }
+
+    /// Forgets a lane that was let go of.
+    pub fn forget(&self, lane: LaneId) {
+        self.adopted.borrow_mut().remove(&lane);
+    }
+
+    fn token_of(&self, lane: LaneId) -> u64 {
+        self.adopted.borrow().get(&lane).copied().unwrap_or(self.token.get())
     }
 
     /// Adopts a lane.
     pub async fn adopt(&self, id: LaneId, sweep: bool) -> Input<Payload> {
-        let adopted = self.link.call(async |redis| lane::adopt(redis, id, self.token, sweep).await).await;
+        let token = self.token.get();
+        let adopted = self.link.call(async |redis| lane::adopt(redis, id, token, sweep).await).await;
+        if adopted.is_ok() {
+            self.adopted.borrow_mut().insert(id, token);
+        }
         Input::Adopted(id, kept(id, adopted).map(|adopted| view(adopted.standing)))
     }
 
     /// Claims messages and reads what they say.
     pub async fn claim(&self, id: LaneId, request: u64, counts: (usize, usize)) -> (Input<Payload>, Timed) {
-        let began = clock::mono();
+        let (began, token) = (clock::mono(), self.token_of(id));
         let claimed = self
             .link
             .call(async |redis| {
                 let now_ms = clock::wall().0;
-                lane::claim(redis, id, (self.token, request), now_ms, counts).await
+                lane::claim(redis, id, (token, request), now_ms, counts).await
             })
             .await;
         let took = clock::mono().since(began);
@@ -112,13 +134,20 @@ impl Orders {
 
     /// Gives messages back.
     pub async fn release(&self, id: LaneId, request: u64, mut messages: Vec<(u32, u8)>) -> Input<Payload> {
+        let token = self.token_of(id);
         let released = self
             .link
             .call(async |redis| {
                 let now_ms = clock::wall().0;
-                lane::release(redis, id, (self.token, request), now_ms, &mut messages).await
+                lane::release(redis, id, (token, request), now_ms, &mut messages).await
             })
             .await;
+        if matches!(released, Err(QueueError::Fenced)) {
+            // Its new owner could not know that they never left, and put them in doubt.
+            let now_ms = clock::wall().0;
+            let back = self.link.call(async |redis| lane::unsent(redis, id, now_ms, &messages).await).await;
+            tracing::warn!(lane = %id, messages = messages.len(), back = back.unwrap_or(0), "given back to its new owner");
+        }
         Input::Released(id, kept(id, released).map(view))
     }
 

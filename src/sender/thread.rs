@@ -12,9 +12,12 @@ use super::driver::{Driver, Event, Report};
 use super::meters::Meters;
 use super::orders::Orders;
 use super::pool::Pool;
+use super::turn::Turn;
+use crate::cloud::connection::Gate;
 use crate::cloud::endpoint::Endpoint;
 use crate::cloud::probe;
 use crate::config::CloudConfig;
+use crate::journal::{self, Journal, Place};
 use crate::metrics::Metrics;
 use crate::policy::classify::ErrorTable;
 use crate::policy::shard::{Shard, ShardConfig};
@@ -40,7 +43,7 @@ pub struct ShardStart {
     pub redis: redis::Client,
     /// How long to wait for it.
     pub timeouts: Timeouts,
-    /// Fencing token of the process.
+    /// First fencing token of the process; [`Event::Token`] brings newer ones.
     pub token: u64,
     /// Name of the installation, part of every message's id.
     pub installation: String,
@@ -48,6 +51,8 @@ pub struct ShardStart {
     pub max_chunks: usize,
     /// Where it counts.
     pub metrics: Arc<Metrics>,
+    /// Where its journal goes; None: it has none.
+    pub journal: Option<Place>,
     /// Where it reports.
     pub reports: UnboundedSender<Report>,
 }
@@ -94,6 +99,13 @@ fn driver(
     let news = events.clone();
     let link = Link::new(start.redis, start.timeouts, move |told| drop(news.send(Event::Link(told))));
     let chunks = Rc::new(Chunks::new(start.max_chunks));
+    let journal = start.journal.map(|place| {
+        let mut journal = Journal::open(&place, &format!("{}{}", journal::SHARD, start.shard));
+        // Its file is there from the beginning, so that a missing one is known to be missing. If this fails, so does
+        // the first turn, and says so.
+        let _later = journal.probe();
+        journal
+    });
     Driver {
         shard: start.shard,
         machine: Shard::new(start.config, start.seed),
@@ -109,7 +121,9 @@ fn driver(
         routes: HashMap::new(),
         bodies: HashMap::new(),
         pool: Pool::new(),
+        gate: Gate::default(),
         busy: HashMap::new(),
+        turn: Turn::new(journal),
         last_connection: 0,
     }
 }
