@@ -4,8 +4,11 @@
 //! `config/resolve.rs` turns them into these types. Every duration here is already divided by `time_scale`,
 //! except those marked "Not scaled". Nothing here is read again by itself.
 
+pub mod calendars;
 mod error;
+mod hours;
 mod load;
+mod proxy;
 mod raw;
 mod resolve;
 mod secret;
@@ -13,6 +16,7 @@ mod value;
 
 pub use error::ConfigError;
 pub use load::{LoadOptions, Loaded, find_file};
+pub use proxy::ProxyConfig;
 pub use raw::{KEYS, Origin, TABLES};
 pub use resolve::OriginLine;
 
@@ -20,6 +24,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::domain::calendar::OwnHours;
 use crate::domain::ids::NumberId;
 
 /// A secret read from the environment or a file. Never printed.
@@ -47,6 +52,16 @@ pub struct Config {
     pub breaker: BreakerConfig,
     /// `[http]`
     pub http: HttpConfig,
+    /// `[ownership]`
+    pub ownership: OwnershipConfig,
+    /// `[webhooks]`
+    pub webhooks: WebhooksConfig,
+    /// `[journal]`
+    pub journal: JournalConfig,
+    /// `[calendar]`
+    pub calendar: CalendarConfig,
+    /// `[retention]`
+    pub retention: RetentionConfig,
     /// Every wait is divided by this; more than 1 only with a loopback `cloud.url`.
     pub time_scale: u32,
 }
@@ -81,8 +96,12 @@ pub struct CloudConfig {
     pub idle_timeout: Duration,
     /// Extra certificate authority (PEM).
     pub ca_file: Option<PathBuf>,
+    /// The egress proxy that everything goes through, if there is one.
+    pub proxy: Option<ProxyConfig>,
     /// Connections at most per shard, which bounds the requests in flight. Default 4096.
     pub max_connections: usize,
+    /// The operator's copy of `config/errors.toml`; None: the table that is part of the program.
+    pub errors_file: Option<PathBuf>,
 }
 
 /// `[[account]]`
@@ -92,6 +111,10 @@ pub struct AccountConfig {
     pub id: String,
     /// Access token.
     pub token: Secret,
+    /// Secret of the app that is subscribed to the account: it signs the webhooks. None: its webhooks are refused.
+    pub app_secret: Option<Secret>,
+    /// Its creditor's own hours; where it says nothing, those of `[calendar]` count.
+    pub calendar: OwnHours,
 }
 
 /// `[[number]]`
@@ -145,6 +168,13 @@ pub struct BreakerConfig {
     pub max: Duration,
 }
 
+/// `[retention]`
+#[derive(Clone, Debug, Default)]
+pub struct RetentionConfig {
+    /// How long after its end a campaign is archived by itself; None: never. Default none.
+    pub campaigns: Option<Duration>,
+}
+
 /// `[http]`
 #[derive(Clone, Debug)]
 pub struct HttpConfig {
@@ -152,9 +182,70 @@ pub struct HttpConfig {
     pub listen: std::net::SocketAddr,
 }
 
+/// `[ownership]`
+#[derive(Clone, Debug)]
+pub struct OwnershipConfig {
+    /// Name of this process among those that share the numbers; None: a random one.
+    pub node: Option<String>,
+    /// How long after its last sign of life a process' numbers go to the others. Default 10s. Not scaled: Redis runs in
+    /// real time.
+    pub lease: Duration,
+}
+
+/// `[calendar]`
+#[derive(Clone, Debug)]
+pub struct CalendarConfig {
+    /// Hours of every account that has none of its own.
+    pub hours: OwnHours,
+    /// Whether calendars count at all. False only with a loopback `cloud.url`. Default true.
+    pub enforce: bool,
+    /// How far the clock of calendars is ahead, in ms: `serve --clock-at`, only with a loopback `cloud.url`.
+    pub clock_shift_ms: i64,
+}
+
+impl Config {
+    /// What the creditor of an account says of its hours.
+    pub fn creditor_hours(&self, account: &str) -> OwnHours {
+        let own = self.accounts.iter().find(|known| known.id == account).map(|known| known.calendar.clone());
+        let (own, all) = (own.unwrap_or_default(), &self.calendar.hours);
+        OwnHours {
+            hours: own.hours.or_else(|| all.hours.clone()),
+            optional_days: own.optional_days.or(all.optional_days),
+            closed: own.closed.union(&all.closed).copied().collect(),
+            municipality: own.municipality.or(all.municipality),
+        }
+    }
+}
+
+/// `[webhooks]`
+#[derive(Clone, Debug)]
+pub struct WebhooksConfig {
+    /// Where Meta's webhooks are taken, behind something that speaks TLS; None: nowhere. Port 0 picks a free one.
+    pub listen: Option<std::net::SocketAddr>,
+    /// What Meta must say in the handshake.
+    pub verify_token: Option<Secret>,
+    /// The address that Meta was given, for `webhooks check`.
+    pub public_url: Option<String>,
+}
+
+/// `[journal]`
+#[derive(Clone, Debug)]
+pub struct JournalConfig {
+    /// Whether attempts and receipts are written down. Default true. What operators do always is.
+    pub enabled: bool,
+    /// Its folder. Default `journal` in `data_dir`.
+    pub dir: PathBuf,
+    /// How long its files are kept. Default 180d, at least 1d. Not scaled.
+    pub keep: Duration,
+    /// A file of this size is followed by the next and compressed. Default 64MB.
+    pub segment_bytes: u64,
+    /// A file of this age too. Default 1h. Not scaled.
+    pub segment_age: Duration,
+}
+
 impl CloudConfig {
-    /// True when `url` leads to this machine: only then may anything be sent at any hour, at any pace and with
-    /// a scaled clock.
+    /// True when `url` leads to this machine: only then may calendars be ignored, the pace be unlimited and the clock be
+    /// scaled or shifted.
     pub fn is_loopback(&self) -> bool {
         value::is_loopback_url(&self.url)
     }

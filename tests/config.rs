@@ -15,6 +15,8 @@ fn options(env: &[(&str, &str)], overrides: &[(&str, &str)]) -> LoadOptions {
     let mut all = HashMap::from([
         ("HOME".to_owned(), "/home/ana".to_owned()),
         ("CARTEIRO_TOKEN".to_owned(), "a-token".to_owned()),
+        ("CARTEIRO_APP_SECRET".to_owned(), "a-secret".to_owned()),
+        ("CARTEIRO_VERIFY_TOKEN".to_owned(), "a-word".to_owned()),
     ]);
     all.extend(env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())));
     LoadOptions {
@@ -59,14 +61,25 @@ fn the_sample_names_every_key_and_shows_its_default() {
         .lines()
         .map(|line| line.strip_prefix("# ").filter(|rest| is_key_line(rest)).unwrap_or(line))
         .filter(|line| {
-            !["url = ", "ca_file = ", "data_dir = ", "shards = "].iter().any(|key| line.starts_with(key))
+            ![
+                "url = ",
+                "ca_file = ",
+                "errors_file = ",
+                "data_dir = ",
+                "dir = ",
+                "shards = ",
+                "proxy = ",
+                "node = ",
+            ]
+            .iter()
+            .any(|key| line.starts_with(key))
         })
         .fold(String::new(), |all, line| all + line + "\n");
     let (full, bare) = (load(&uncommented).unwrap(), load("").unwrap());
     for line in &bare.origins {
         let same = full.origins.iter().find(|other| other.key == line.key).unwrap();
         assert_eq!(same.value, line.value, "{}", line.key);
-        let filtered = ["url", "data_dir", "shards"].iter().any(|key| line.key.ends_with(key));
+        let filtered = ["url", "dir", "shards", "node"].iter().any(|key| line.key.ends_with(key));
         assert!(filtered || same.origin != Origin::Default, "{} is not in the sample", line.key);
     }
     for key in KEYS {
@@ -80,12 +93,39 @@ fn is_key_line(line: &str) -> bool {
 }
 
 #[test]
+fn a_proxy_shows_no_password_and_takes_it_from_a_secret_only() {
+    let env = [("P", "http://u:hunter2@proxy:3128")];
+    let loaded = load_with("[cloud]\nproxy = { env = \"P\" }", &options(&env, &[])).unwrap();
+    assert_eq!(loaded.config.cloud.proxy.as_ref().unwrap().authority, "proxy:3128");
+    assert_eq!(origin_of(&loaded, "cloud.proxy").0, "http://***@proxy:3128");
+    assert!(!format!("{loaded:?}").contains("hunter2"));
+    let error = load("[cloud]\nproxy = \"http://u:hunter2@proxy:3128\"").unwrap_err().to_string();
+    assert!(error.contains("a user may not stand here") && !error.contains("hunter2"), "{error}");
+}
+
+#[test]
 fn something_acts_on_every_key() {
     // A path that exists lets the optional keys show up too.
     let file = tempfile::NamedTempFile::new().unwrap();
     let path = file.path().to_str().unwrap();
-    let set = options(&[], &[("redis.url", "redis://h"), ("redis.ca_file", path), ("cloud.ca_file", path)]);
-    let loaded = load_with(SAMPLE, &set).unwrap();
+    let set = options(
+        &[("CARTEIRO_WEBHOOKS__VERIFY_TOKEN", "a-word")],
+        &[
+            ("redis.url", "redis://h"),
+            ("redis.ca_file", path),
+            ("cloud.ca_file", path),
+            ("cloud.errors_file", path),
+            ("cloud.proxy", "http://p:1"),
+            ("webhooks.listen", "127.0.0.1:0"),
+            ("webhooks.public_url", "https://h"),
+        ],
+    );
+    // Hours have no default of their own to show: what nobody says is taken from elsewhere.
+    let hidden = ["app_secret", "hours", "optional_days", "closed", "municipality"];
+    let sample = hidden
+        .iter()
+        .fold(SAMPLE.to_owned(), |text, key| text.replace(&format!("# {key} = "), &format!("{key} = ")));
+    let loaded = load_with(&sample, &set).unwrap();
     for key in KEYS {
         origin_of(&loaded, key);
     }
@@ -95,6 +135,29 @@ fn something_acts_on_every_key() {
         }
     }
     assert_eq!(loaded.origins.len(), KEYS.len() + TABLES.iter().map(|(_, keys)| keys.len()).sum::<usize>());
+}
+
+#[test]
+fn webhooks_are_taken_only_where_somebody_can_sign() {
+    let account = "[[account]]\nid = \"1\"\ntoken = { env = \"CARTEIRO_TOKEN\" }\n";
+    let secret = "app_secret = { env = \"CARTEIRO_APP_SECRET\" }\n";
+    let listen = "[webhooks]\nlisten = \"127.0.0.1:0\"\n";
+    let token = "verify_token = { env = \"CARTEIRO_VERIFY_TOKEN\" }\n";
+    let config = load(&format!("{account}{secret}{listen}{token}")).unwrap().config;
+    assert_eq!(config.webhooks.listen, Some("127.0.0.1:0".parse().unwrap()));
+    assert_eq!(config.webhooks.verify_token.unwrap().0.as_ref(), "a-word");
+    assert_eq!(config.accounts[0].app_secret.as_ref().unwrap().0.as_ref(), "a-secret");
+    assert_eq!(load(account).unwrap().config.webhooks.listen, None);
+    for (text, expect) in [
+        (format!("{account}{listen}{token}"), "needs app_secret"),
+        (format!("{account}{secret}{listen}"), "needs verify_token"),
+        (format!("{account}{secret}[webhooks]\nlisten = \"here\"\n"), "\"here\" is not an address"),
+        (format!("{account}[webhooks]\nverify_token = \"word\"\n"), "a secret may not stand here"),
+        (format!("{account}[webhooks]\npublic_url = \"http://example.com\"\n"), "must be an https URL"),
+    ] {
+        let error = load(&text).unwrap_err().to_string();
+        assert!(error.contains(expect), "{error}");
+    }
 }
 
 #[test]
@@ -148,8 +211,8 @@ fn unknown_keys_are_refused_with_the_one_that_was_meant() {
         "c.toml, line 2: unknown key \"number.rat\"; did you mean \"number.rate\"?",
     );
     refused(
-        "[journal]\nkeep = 1",
-        "c.toml, line 1: unknown key \"journal\"; nothing acts on it, so it is refused: remove it",
+        "[nothing]\nkeep = 1",
+        "c.toml, line 1: unknown key \"nothing\"; nothing acts on it, so it is refused: remove it",
     );
     refused(
         "[[account]]\nportfolio = \"1\"",
@@ -272,6 +335,17 @@ fn unlimited_and_scaled_time_are_for_the_simulator() {
     assert_eq!(config.pace.tolerance, Duration::from_millis(5), "not scaled");
     assert_eq!(config.sender.settle_delay, Duration::from_millis(100), "not scaled");
     assert_eq!(config.redis.response_timeout, Duration::from_secs(10), "not scaled");
+}
+
+#[test]
+fn a_node_has_a_plain_name_and_a_lease_in_real_time() {
+    let text = "time_scale = 10\n[cloud]\nurl = \"http://127.0.0.1:9/\"\n[ownership]\nnode = \"sp-1\"\nlease = \"3s\"";
+    let ownership = load(text).unwrap().config.ownership;
+    assert_eq!((ownership.node.as_deref(), ownership.lease), (Some("sp-1"), Duration::from_secs(3)));
+    assert_eq!(load("").unwrap().config.ownership.node, None);
+    let expect = "c.toml, line 2: ownership.node: \"a b\" cannot be a name: up to 64 letters, digits, dots, dashes and underscores";
+    refused("[ownership]\nnode = \"a b\"", expect);
+    assert!(load("[ownership]\nlease = \"10ms\"").is_err());
 }
 
 #[test]

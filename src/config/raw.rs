@@ -25,7 +25,9 @@ pub const KEYS: &[&str] = &[
     "cloud.timeout",
     "cloud.idle_timeout",
     "cloud.ca_file",
+    "cloud.proxy",
     "cloud.max_connections",
+    "cloud.errors_file",
     "pace.tolerance",
     "pace.arrival_slack",
     "pace.claim_ahead",
@@ -39,11 +41,29 @@ pub const KEYS: &[&str] = &[
     "breaker.base",
     "breaker.max",
     "http.listen",
+    "ownership.lease",
+    "ownership.node",
+    "calendar.hours",
+    "calendar.optional_days",
+    "calendar.closed",
+    "calendar.municipality",
+    "calendar.enforce",
+    "webhooks.listen",
+    "webhooks.verify_token",
+    "webhooks.public_url",
+    "journal.enabled",
+    "journal.dir",
+    "journal.keep",
+    "journal.segment_bytes",
+    "journal.segment_age",
+    "retention.campaigns",
 ];
 
 /// Lists of tables (`[[account]]`) and their keys.
-pub const TABLES: &[(&str, &[&str])] =
-    &[("account", &["id", "token"]), ("number", &["phone_number_id", "account", "rate"])];
+pub const TABLES: &[(&str, &[&str])] = &[
+    ("account", &["id", "token", "app_secret", "hours", "optional_days", "closed"]),
+    ("number", &["phone_number_id", "account", "rate"]),
+];
 
 /// Most tables of one list.
 const TABLES_MAX: usize = 10_000;

@@ -1,6 +1,8 @@
 //! From raw values to a valid [`Config`]: defaults, bounds, relations between keys, and the division of every
 //! wait by `time_scale`.
 
+mod read;
+
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -12,8 +14,9 @@ use super::error::ConfigError;
 use super::load::LoadOptions;
 use super::raw::{Entry, Origin, Raw, RawItem, RawValue};
 use super::{
-    AccountConfig, BreakerConfig, CloudConfig, Config, HttpConfig, NumberConfig, PaceConfig, RedisConfig,
-    Secret, SenderConfig, secret, value,
+    AccountConfig, BreakerConfig, CloudConfig, Config, HttpConfig, JournalConfig, NumberConfig,
+    OwnershipConfig, PaceConfig, ProxyConfig, RedisConfig, RetentionConfig, Secret, SenderConfig,
+    WebhooksConfig, proxy, value,
 };
 use crate::domain::ids::NumberId;
 
@@ -44,6 +47,9 @@ pub(super) fn resolve(raw: &Raw, options: &LoadOptions) -> Result<(Config, Vec<O
     let redis = r.redis()?;
     let accounts = r.accounts()?;
     let numbers = r.numbers(&accounts, &cloud)?;
+    let webhooks = r.webhooks(&accounts)?;
+    let journal = r.journal(&data_dir)?;
+    let calendar = r.calendar(&cloud)?;
     let mut config = Config {
         data_dir,
         redis,
@@ -54,6 +60,11 @@ pub(super) fn resolve(raw: &Raw, options: &LoadOptions) -> Result<(Config, Vec<O
         sender: r.sender()?,
         breaker: r.breaker()?,
         http: r.http()?,
+        ownership: r.ownership()?,
+        webhooks,
+        journal,
+        calendar,
+        retention: r.retention()?,
         time_scale,
     };
     scale(&mut config);
@@ -71,13 +82,14 @@ fn scale(config: &mut Config) {
         &mut config.breaker.base,
         &mut config.breaker.max,
     ];
-    for wait in waits {
+    let kept = config.retention.campaigns.as_mut();
+    for wait in waits.into_iter().chain(kept) {
         *wait /= by;
     }
 }
 
-struct Resolver<'a> {
-    raw: &'a Raw,
+pub(super) struct Resolver<'a> {
+    pub(super) raw: &'a Raw,
     options: &'a LoadOptions,
     shown: RefCell<Vec<OriginLine>>,
 }
@@ -157,8 +169,33 @@ impl Resolver<'_> {
             timeout: self.duration("cloud.timeout", "30s", SECOND, SECOND * 300)?,
             idle_timeout: self.duration("cloud.idle_timeout", "10s", MS * 100, SECOND * 300)?,
             ca_file: self.existing_file("cloud.ca_file")?,
+            proxy: self.proxy()?,
             max_connections: self.size("cloud.max_connections", 4_096, 1, 65_536)?,
+            errors_file: self.existing_file("cloud.errors_file")?,
         })
+    }
+
+    /// A password may come from the environment or a secret's file, never from a text that others see.
+    fn proxy(&self) -> Result<Option<ProxyConfig>, ConfigError> {
+        let key = "cloud.proxy";
+        let Some(entry) = self.raw.entries.get(key) else {
+            return Ok(None);
+        };
+        let (text, seen) = match &entry.value {
+            RawValue::Text(text) => (Secret(text.as_str().into()), !matches!(entry.origin, Origin::Env(_))),
+            _ => (self.secret(key, entry)?, false),
+        };
+        let parsed = proxy::parse(&text.0).and_then(|proxy| match (seen, &proxy.authorization) {
+            (true, Some(_)) => {
+                let hint =
+                    "a user may not stand here: write proxy = { env = \"NAME\" } or { file = \"path\" }";
+                Err(hint.to_owned())
+            }
+            _ => Ok(proxy),
+        });
+        let proxy = parsed.map_err(|problem| ConfigError::value(key, &entry.origin, problem))?;
+        self.show(key, &proxy.shown(), &entry.origin);
+        Ok(Some(proxy))
     }
 
     fn accounts(&self) -> Result<Vec<AccountConfig>, ConfigError> {
@@ -177,7 +214,14 @@ impl Resolver<'_> {
             })?;
             let token = self.secret(&key, entry)?;
             self.show(&key, "***", &entry.origin);
-            accounts.push(AccountConfig { id, token });
+            let key = format!("{name}.app_secret");
+            let app_secret =
+                item.entries.get("app_secret").map(|entry| self.secret(&key, entry)).transpose()?;
+            if let Some(entry) = item.entries.get("app_secret") {
+                self.show(&key, "***", &entry.origin);
+            }
+            let calendar = self.account_hours(item, &name)?;
+            accounts.push(AccountConfig { id, token, app_secret, calendar });
         }
         Ok(accounts)
     }
@@ -269,129 +313,80 @@ impl Resolver<'_> {
         Ok(HttpConfig { listen: self.text("http.listen", "127.0.0.1:9464", parse)?.0 })
     }
 
+    fn ownership(&self) -> Result<OwnershipConfig, ConfigError> {
+        let node = if self.raw.entries.contains_key("ownership.node") {
+            Some(self.text("ownership.node", "", value::node_name)?.0)
+        } else {
+            self.show("ownership.node", "(a random name)", &Origin::Default);
+            None
+        };
+        Ok(OwnershipConfig { node, lease: self.duration("ownership.lease", "10s", SECOND, SECOND * 300)? })
+    }
+
+    /// Without an address nothing is taken; with one, somebody must be able to sign.
+    fn webhooks(&self, accounts: &[AccountConfig]) -> Result<WebhooksConfig, ConfigError> {
+        let entry = |key: &str| self.raw.entries.get(key);
+        let parse = |text: &str| {
+            let wrong =
+                |_| format!("{text:?} is not an address: write \"127.0.0.1:9465\" or \"0.0.0.0:9465\"");
+            text.parse().map_err(wrong)
+        };
+        let (listen, origin) = match entry("webhooks.listen") {
+            Some(_) => self.text("webhooks.listen", "", parse).map(|(at, origin)| (Some(at), origin))?,
+            None => (None, Origin::Default),
+        };
+        let token = entry("webhooks.verify_token");
+        let verify_token = token.map(|entry| self.secret("webhooks.verify_token", entry)).transpose()?;
+        if let Some(entry) = token {
+            self.show("webhooks.verify_token", "***", &entry.origin);
+        }
+        let public_url = match entry("webhooks.public_url") {
+            Some(_) => Some(self.text("webhooks.public_url", "", value::webhook_url)?.0),
+            None => None,
+        };
+        if listen.is_some() && verify_token.is_none() {
+            let problem = "needs verify_token = { env = \"NAME\" }: the word that Meta's handshake must say";
+            return Err(ConfigError::value("webhooks.listen", &origin, problem));
+        }
+        if listen.is_some() && accounts.iter().all(|account| account.app_secret.is_none()) {
+            let problem = "needs app_secret = { env = \"NAME\" } in an [[account]]: an unsigned webhook is never believed";
+            return Err(ConfigError::value("webhooks.listen", &origin, problem));
+        }
+        Ok(WebhooksConfig { listen, verify_token, public_url })
+    }
+
+    fn journal(&self, data_dir: &Path) -> Result<JournalConfig, ConfigError> {
+        let dir = match self.path("journal.dir")? {
+            Some(dir) => dir,
+            None => {
+                let dir = data_dir.join("journal");
+                self.show("journal.dir", &dir.display().to_string(), &Origin::Default);
+                dir
+            }
+        };
+        Ok(JournalConfig {
+            enabled: self.boolean("journal.enabled", true)?,
+            dir,
+            keep: self.text("journal.keep", "180d", |text| value::days(text, 1, 3_650))?.0,
+            segment_bytes: self
+                .text("journal.segment_bytes", "64MB", |text| value::bytes(text, 64 << 10, 4 << 30))?
+                .0,
+            segment_age: self.duration("journal.segment_age", "1h", SECOND, HOUR * 24)?,
+        })
+    }
+
+    fn retention(&self) -> Result<RetentionConfig, ConfigError> {
+        let key = "retention.campaigns";
+        let parse = |text: &str| match text {
+            "never" => Ok(None),
+            _ => value::age(text, HOUR, HOUR * 24 * 3_650).map(Some),
+        };
+        Ok(RetentionConfig { campaigns: self.text(key, "never", parse)?.0 })
+    }
+
     fn items(&self, list: &'static str) -> impl Iterator<Item = (&RawItem, String)> {
         let items = self.raw.lists.get(list).into_iter().flatten();
         items.enumerate().map(move |(at, item)| (item, format!("{list}[{}]", at + 1)))
-    }
-
-    fn show(&self, key: &str, value: &str, origin: &Origin) {
-        let line = OriginLine { key: key.to_owned(), value: value.to_owned(), origin: origin.clone() };
-        self.shown.borrow_mut().push(line);
-    }
-
-    /// The text of a key or its default, shown and parsed.
-    fn text<T>(
-        &self,
-        key: &str,
-        default: &str,
-        parse: impl Fn(&str) -> Result<T, String>,
-    ) -> Result<(T, Origin), ConfigError> {
-        let (text, origin) = match self.raw.entries.get(key) {
-            None => (default, Origin::Default),
-            Some(Entry { value: RawValue::Text(text), origin }) => (text.as_str(), origin.clone()),
-            Some(Entry { value, origin }) => {
-                let problem = format!("is {}, but must be a text such as {default:?}", value.type_name());
-                return Err(ConfigError::value(key, origin, problem));
-            }
-        };
-        let parsed = parse(text).map_err(|problem| ConfigError::value(key, &origin, problem))?;
-        self.show(key, text, &origin);
-        Ok((parsed, origin))
-    }
-
-    fn duration(
-        &self,
-        key: &str,
-        default: &str,
-        min: Duration,
-        max: Duration,
-    ) -> Result<Duration, ConfigError> {
-        Ok(self.text(key, default, |text| value::duration(text, min, max))?.0)
-    }
-
-    fn integer(&self, key: &str, default: u64, min: u64, max: u64) -> Result<(u64, Origin), ConfigError> {
-        let bounds = format!("must be a whole number from {min} to {max}");
-        let (number, origin) = match self.raw.entries.get(key) {
-            None => (Some(default), &Origin::Default),
-            Some(Entry { value: RawValue::Integer(number), origin }) => (u64::try_from(*number).ok(), origin),
-            // The environment and the command line only have texts.
-            Some(Entry { value: RawValue::Text(text), origin }) if origin.file().is_none() => {
-                (text.parse().ok(), origin)
-            }
-            Some(Entry { origin, .. }) => (None, origin),
-        };
-        let number = number
-            .filter(|number| (min..=max).contains(number))
-            .ok_or_else(|| ConfigError::value(key, origin, bounds))?;
-        self.show(key, &number.to_string(), origin);
-        Ok((number, origin.clone()))
-    }
-
-    fn size(&self, key: &str, default: usize, min: u64, max: u64) -> Result<usize, ConfigError> {
-        let (number, _) = self.integer(key, default as u64, min, max)?;
-        Ok(usize::try_from(number).unwrap_or(usize::MAX))
-    }
-
-    fn boolean(&self, key: &str, default: bool) -> Result<bool, ConfigError> {
-        let (value, origin) = match self.raw.entries.get(key) {
-            None => (Some(default), &Origin::Default),
-            Some(Entry { value: RawValue::Bool(value), origin }) => (Some(*value), origin),
-            Some(Entry { value: RawValue::Text(text), origin }) if origin.file().is_none() => {
-                (text.parse().ok(), origin)
-            }
-            Some(Entry { origin, .. }) => (None, origin),
-        };
-        let value = value.ok_or_else(|| ConfigError::value(key, origin, "must be true or false"))?;
-        self.show(key, &value.to_string(), origin);
-        Ok(value)
-    }
-
-    /// A path: `~/` is the home folder, relative ones start at the file that names them, else at the working folder.
-    fn path(&self, key: &str) -> Result<Option<PathBuf>, ConfigError> {
-        let Some(entry) = self.raw.entries.get(key) else {
-            return Ok(None);
-        };
-        let RawValue::Text(text) = &entry.value else {
-            let problem = format!("is {}, but must be a path", entry.value.type_name());
-            return Err(ConfigError::value(key, &entry.origin, problem));
-        };
-        if text.is_empty() {
-            return Err(ConfigError::value(key, &entry.origin, "is empty, but must be a path"));
-        }
-        let path = self.absolute(text, &entry.origin);
-        self.show(key, &path.display().to_string(), &entry.origin);
-        Ok(Some(path))
-    }
-
-    fn existing_file(&self, key: &str) -> Result<Option<PathBuf>, ConfigError> {
-        let path = self.path(key)?;
-        match &path {
-            Some(path) if !path.is_file() => {
-                let origin = self.raw.entries.get(key).map_or(Origin::Default, |entry| entry.origin.clone());
-                let problem = format!("{} is not a file that can be read", path.display());
-                Err(ConfigError::value(key, &origin, problem))
-            }
-            _ => Ok(path),
-        }
-    }
-
-    fn absolute(&self, text: &str, origin: &Origin) -> PathBuf {
-        if let (Some(rest), Some(home)) = (text.strip_prefix("~/"), self.options.env.get("HOME")) {
-            return Path::new(home).join(rest);
-        }
-        let folder = origin.file().and_then(Path::parent).map(|folder| self.options.cwd.join(folder));
-        folder.unwrap_or_else(|| self.options.cwd.clone()).join(text)
-    }
-
-    fn secret(&self, key: &str, entry: &Entry) -> Result<Secret, ConfigError> {
-        match &entry.value {
-            RawValue::SecretEnv(name) => secret::from_env(name, &self.options.env),
-            RawValue::SecretFile(path) => secret::from_file(&self.absolute(path, &entry.origin)),
-            _ => {
-                Err("a secret may not stand here: write { env = \"NAME\" } or { file = \"path\" }".to_owned())
-            }
-        }
-        .map_err(|problem| ConfigError::value(key, &entry.origin, problem))
     }
 }
 

@@ -10,6 +10,9 @@ const RATE_MAX_PER_S: f64 = 1_000.0;
 /// Slowest pace that makes sense: one message in a hundred seconds.
 const RATE_MIN_PER_S: f64 = 0.01;
 
+/// Longest name of a node.
+const NODE_NAME_MAX_BYTES: usize = 64;
+
 /// `5s`, `20ms`, `1h 30m`.
 pub(super) fn duration(text: &str, min: Duration, max: Duration) -> Result<Duration, String> {
     let parsed = text
@@ -21,6 +24,43 @@ pub(super) fn duration(text: &str, min: Duration, max: Duration) -> Result<Durat
         return Err(format!("{text:?} is out of bounds: {min:?} to {max:?}"));
     }
     Ok(parsed)
+}
+
+/// `180d`.
+pub(super) fn days(text: &str, min: u64, max: u64) -> Result<Duration, String> {
+    let days = text.strip_suffix('d').and_then(|days| days.trim().parse::<u64>().ok());
+    let days = days.ok_or_else(|| format!("{text:?} is not a number of days: write \"180d\""))?;
+    if !(min..=max).contains(&days) {
+        return Err(format!("{text:?} is out of bounds: {min}d to {max}d"));
+    }
+    Ok(Duration::from_secs(days * 24 * 60 * 60))
+}
+
+/// `64MB`, `512KB`, `1GB`: powers of 1024.
+pub(super) fn bytes(text: &str, min: u64, max: u64) -> Result<u64, String> {
+    let shape = || format!("{text:?} is not a size: write a number with a unit, such as \"64MB\"");
+    let unit = text.len().checked_sub(2).and_then(|at| text.split_at_checked(at)).ok_or_else(shape)?;
+    let shift = match unit.1 {
+        "KB" => 10,
+        "MB" => 20,
+        "GB" => 30,
+        _ => return Err(shape()),
+    };
+    let size = unit.0.trim().parse::<u64>().map_err(|_| shape())?.saturating_mul(1 << shift);
+    if !(min..=max).contains(&size) {
+        return Err(format!("{text:?} is out of bounds: {}KB to {}GB", min >> 10, max >> 30));
+    }
+    Ok(size)
+}
+
+/// `30d`, or a duration.
+pub(super) fn age(text: &str, min: Duration, max: Duration) -> Result<Duration, String> {
+    let days = text.strip_suffix('d').and_then(|days| days.trim().parse::<u32>().ok());
+    match days.map(|days| Duration::from_secs(86_400) * days) {
+        None => duration(text, min, max),
+        Some(age) if (min..=max).contains(&age) => Ok(age),
+        Some(_) => Err(format!("{text:?} is out of bounds: {min:?} to {} days", max.as_secs() / 86_400)),
+    }
 }
 
 /// `80/s`; None is `unlimited`.
@@ -36,6 +76,17 @@ pub(super) fn rate(text: &str) -> Result<Option<f64>, String> {
         return Err(format!("{text:?} is out of bounds: {RATE_MIN_PER_S}/s to {RATE_MAX_PER_S}/s"));
     }
     Ok(Some(per_s))
+}
+
+/// Name of a node: it stands in keys, lists and logs.
+pub(super) fn node_name(text: &str) -> Result<String, String> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    if (1..=NODE_NAME_MAX_BYTES).contains(&text.len()) && text != "-" && text.bytes().all(plain) {
+        return Ok(text.to_owned());
+    }
+    Err(format!(
+        "{text:?} cannot be a name: up to {NODE_NAME_MAX_BYTES} letters, digits, dots, dashes and underscores"
+    ))
 }
 
 /// The base URL of the Cloud API, without a trailing slash. Plain http only to this machine: the token would
@@ -60,6 +111,14 @@ pub(super) fn cloud_url(text: &str) -> Result<String, String> {
         }
         _ => Err(shape()),
     }
+}
+
+/// Where webhooks arrive from outside, without a trailing slash.
+pub(super) fn webhook_url(text: &str) -> Result<String, String> {
+    cloud_url(text).map_err(|_| {
+        "must be an https URL such as \"https://webhooks.example.com\", without user, query or fragment"
+            .to_owned()
+    })
 }
 
 /// True when the URL's host is this machine.
@@ -113,6 +172,28 @@ mod tests {
         for text in ["5", "", "s", "-5s", "0s", "2h", "5 parsecs", "99999999999999999999h"] {
             assert!(parse(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn days_and_sizes() {
+        assert_eq!(days("180d", 1, 3_650), Ok(Duration::from_secs(180 * 86_400)));
+        for text in ["0d", "3651d", "d", "", "180", "1h", "-1d"] {
+            assert!(days(text, 1, 3_650).is_err(), "{text}");
+        }
+        for (text, expect) in [("64KB", 64 << 10), ("64MB", 64 << 20), ("1 GB", 1 << 30)] {
+            assert_eq!(bytes(text, 64 << 10, 4 << 30), Ok(expect), "{text}");
+        }
+        for text in ["63KB", "5GB", "64", "MB", "", "B", "64mb", "99999999999999999999GB", "é"] {
+            assert!(bytes(text, 64 << 10, 4 << 30).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn ages() {
+        let (hour, day) = (Duration::from_secs(3_600), Duration::from_secs(86_400));
+        let parse = |text| age(text, hour, day * 3_650);
+        assert_eq!((parse("30d"), parse("36h")), (Ok(day * 30), Ok(hour * 36)));
+        assert!(["0d", "4000d", "d", "1 week", "30", "-1d", "10m"].iter().all(|text| parse(text).is_err()));
     }
 
     #[test]
