@@ -18,6 +18,15 @@ pub struct Board {
     pub rate_per_s: f64,
     /// Its numbers.
     pub numbers: Vec<BoardNumber>,
+    /// Numbers of it that have nothing left to send.
+    #[serde(default)]
+    pub dry: Vec<String>,
+    /// Numbers of its configuration, whoever owns them.
+    #[serde(default)]
+    pub configured: Vec<String>,
+    /// How far its clock of calendars is ahead, in ms.
+    #[serde(default)]
+    pub clock_shift_ms: i64,
 }
 
 /// One number of a node.
@@ -35,6 +44,27 @@ pub struct BoardNumber {
     pub blocked: Option<String>,
     /// Until when, in wall ms, as far as is known.
     pub blocked_until_ms: Option<u64>,
+    /// The process that owns it.
+    #[serde(default)]
+    pub node: Option<String>,
+    /// Since when, in wall ms.
+    #[serde(default)]
+    pub since_ms: Option<u64>,
+}
+
+impl Board {
+    /// What several processes say, as one.
+    pub fn merged(boards: impl IntoIterator<Item = Self>) -> Option<Self> {
+        boards.into_iter().reduce(|mut all, one| {
+            all.node = format!("{}, {}", all.node, one.node);
+            all.redis |= one.redis;
+            all.rate_per_s += one.rate_per_s;
+            all.numbers.extend(one.numbers);
+            all.dry.extend(one.dry);
+            all.configured.extend(one.configured);
+            all
+        })
+    }
 }
 
 impl BoardNumber {
@@ -49,6 +79,8 @@ impl BoardNumber {
             blocked: view.blocked.map(|(why, _)| word(why).to_owned()),
             blocked_until_ms: until
                 .map(|until| wall.0 + u64::try_from(until.since(mono).as_millis()).unwrap_or(u64::MAX)),
+            node: None,
+            since_ms: None,
         }
     }
 }
@@ -61,7 +93,10 @@ pub fn word(why: Blocked) -> &'static str {
         Blocked::Throttle => "throttle",
         Blocked::Breaker => "breaker",
         Blocked::Redis => "redis",
+        Blocked::Ownership => "ownership",
+        Blocked::Journal => "journal",
         Blocked::Draining => "draining",
+        Blocked::Clock => "clock",
         Blocked::Hours => "hours",
         Blocked::Slots => "slots",
         Blocked::Connection => "connection",

@@ -4,10 +4,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::hours::Hours;
+use crate::clock::WallMs;
 use crate::cloud::body::Body;
 use crate::domain::campaign::{Campaign, CampaignState, RetryPolicy};
 use crate::domain::ids::{CampaignSeq, NumberId};
-use crate::intake::campaign_file;
+use crate::domain::template::Value;
+use crate::intake::campaign_file::{self, Settings};
 use crate::policy::shard::CampaignSetup;
 use crate::queue::campaigns::CampaignRecord;
 use crate::queue::halts::{Scope, Why};
@@ -23,25 +26,40 @@ pub struct Known {
     pub body: Arc<Body>,
 }
 
-/// Reads definitions, each text once.
+/// What was set on a definition, the id of its one medium (empty without), and the request that comes of both.
+type Parsed = (Settings, String, Arc<Campaign>, Arc<Body>);
+
+/// Reads definitions, each text once for as long as nothing is set on it.
 #[derive(Debug, Default)]
 pub struct Catalog {
-    parsed: HashMap<CampaignSeq, (Arc<Campaign>, Arc<Body>)>,
+    parsed: HashMap<CampaignSeq, Parsed>,
 }
 
 impl Catalog {
     /// The campaign of a record. None when its text cannot be read by this program, which is logged.
     pub fn know(&mut self, record: CampaignRecord) -> Option<Known> {
-        if let Some((campaign, body)) = self.parsed.get(&record.seq) {
+        let media = record.media.as_ref().map(|media| media.medium.id.clone()).unwrap_or_default();
+        if let Some((settings, known, campaign, body)) = self.parsed.get(&record.seq)
+            && *settings == record.settings
+            && *known == media
+        {
             return Some(Known { record, campaign: campaign.clone(), body: body.clone() });
         }
-        let campaign = campaign_file::parse(&record.definition, &record.id)
+        let campaign = campaign_file::parse_set(&record.definition, &record.settings, &record.id)
             .inspect_err(
                 |error| tracing::error!(campaign = record.id, %error, "a stored campaign cannot be read"),
             )
             .ok()?;
-        let (body, campaign) = (Arc::new(Body::compile(&campaign)), Arc::new(campaign));
-        self.parsed.insert(record.seq, (campaign.clone(), body.clone()));
+        if media.is_empty() && matches!(campaign.template.media_file(), Some((Value::Fixed(_), _))) {
+            tracing::error!(
+                campaign = record.id,
+                "its document was never uploaded, so nothing of it is sent"
+            );
+            return None;
+        }
+        let (body, campaign) = (Arc::new(Body::compile_with(&campaign, &media)), Arc::new(campaign));
+        let parsed = (record.settings.clone(), media, campaign.clone(), body.clone());
+        self.parsed.insert(record.seq, parsed);
         Some(Known { record, campaign, body })
     }
 
@@ -58,7 +76,13 @@ impl Known {
     }
 
     /// What the shards need.
-    pub fn setup(&self, halts: &BTreeMap<Scope, Why>, time_scale: u32) -> CampaignSetup {
+    pub fn setup(
+        &self,
+        halts: &BTreeMap<Scope, Why>,
+        time_scale: u32,
+        civil: WallMs,
+        Hours { lanes: hours, valid_until }: Hours,
+    ) -> CampaignSetup {
         let RetryPolicy { max_attempts, base, max } = self.campaign.retry;
         let scaled = |wait: Duration| wait / time_scale.max(1);
         CampaignSetup {
@@ -68,7 +92,12 @@ impl Known {
             template: self.template(),
             template_stopped: halts.contains_key(&Scope::Template(self.template())),
             validity: scaled(self.campaign.validity),
+            valid_until,
+            hours,
             retry: RetryPolicy { max_attempts, base: scaled(base), max: scaled(max) },
+            open: self.campaign.hours.as_ref().is_none_or(|hours| super::hours::within(hours, civil)),
+            first: self.record.first.clone().map(Arc::new),
+            pace_share_per_mille: self.campaign.pace_share_per_mille,
         }
     }
 

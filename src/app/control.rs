@@ -4,9 +4,14 @@
 //! One task owns all of this. It decides nothing about single messages; what it does costs the same for ten
 //! messages and for ten million, but for one counter hash per lane that it reads at most once a second.
 
+mod division;
+mod hours;
+mod reload;
 mod rounds;
+pub(crate) mod stops;
 
-use std::cell::Cell;
+pub(super) use self::reload::Reloader;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 use std::time::Duration;
@@ -14,8 +19,10 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedReceiver;
 
+use self::division::Standing;
 use super::catalog::{Catalog, Known};
-use super::hours;
+use super::hours::HoursBook;
+use super::ownership::{News, Ownership};
 use crate::clock::{self, Mono};
 use crate::config::{Config, NumberConfig};
 use crate::domain::campaign::CampaignState;
@@ -30,7 +37,7 @@ use crate::queue::campaigns::{self, CampaignRecord};
 use crate::queue::halts::{self, Scope, Why};
 use crate::queue::lane::{self, LaneCounters};
 use crate::queue::link::Link;
-use crate::queue::{QueueError, agenda, owner};
+use crate::queue::{QueueError, agenda};
 use crate::sender::driver::{Event, Report};
 use crate::sender::thread::ShardHandle;
 
@@ -49,21 +56,24 @@ const MOVE_LEAST: u64 = 64;
 /// What control is made of.
 pub(super) struct Control {
     pub(super) config: Config,
-    pub(super) node: String,
+    /// Which numbers are ours.
+    pub(super) ownership: Rc<Ownership>,
+    /// Says which of them come and go.
+    pub(super) news: UnboundedReceiver<News>,
     pub(super) http: String,
     pub(super) link: Link,
     pub(super) shards: Vec<ShardHandle>,
     pub(super) reports: UnboundedReceiver<Report>,
     pub(super) table: std::sync::Arc<ErrorTable>,
     pub(super) metrics: std::sync::Arc<Metrics>,
-    /// The version that every shard has acted on, told with the heartbeat.
-    pub(super) acknowledged: Rc<Cell<u64>>,
     /// Told whenever something was announced.
     pub(super) announced: Rc<Notify>,
     /// Told when the first reading of everything is done.
     pub(super) ready: Box<dyn Fn(bool)>,
-    /// Whether the Cloud API is on this machine: only then are there no hours.
-    pub(super) loopback: bool,
+    /// When campaigns may send.
+    pub(super) hours: HoursBook,
+    /// Hears SIGHUP.
+    pub(super) reloader: Reloader,
     pub(super) state: Knowledge,
 }
 
@@ -73,15 +83,29 @@ pub(super) struct Knowledge {
     catalog: Catalog,
     campaigns: BTreeMap<CampaignSeq, Known>,
     told: HashMap<CampaignSeq, CampaignSetup>,
-    /// `grown` of each campaign when its lanes were last read.
-    scanned: HashMap<CampaignSeq, u64>,
+    /// `grown` and the pool of each campaign when its lanes were last read.
+    scanned: HashMap<CampaignSeq, (u64, Vec<NumberId>)>,
     lanes: BTreeMap<LaneId, LaneInfo>,
     halts: BTreeMap<Scope, Why>,
+    /// A shard stopped something by itself, so what it was told last is no longer what it does.
+    retell: bool,
     reached: Vec<u64>,
+    /// Numbers that are ours and not on their way out.
+    owned: BTreeSet<NumberId>,
+    /// The shard of every number that ever was ours: its pace is that shard's memory.
+    homes: HashMap<NumberId, usize>,
     dry: BTreeSet<NumberId>,
+    /// Lanes on the agenda of a dry number that have nothing left, until their campaign grows.
+    spent: BTreeSet<LaneId>,
+    /// When a lane was last given to a dry number of another process.
+    gave: HashMap<NumberId, Mono>,
+    /// Campaigns of which all that is left waits for hours, and when they are counted again.
+    quiet: HashMap<CampaignSeq, Mono>,
     moving: HashMap<LaneId, NumberId>,
     begun: HashMap<NumberId, u64>,
     meters: HashMap<NumberId, NumberMetrics>,
+    /// Whether we watched campaigns to their end in the last round.
+    leads: bool,
     oldest_due: Duration,
     viewed_at: Mono,
     reread_at: Mono,
@@ -99,18 +123,23 @@ impl Control {
     pub(super) async fn run(&mut self) -> Result<(), QueueError> {
         self.state.reached = vec![0; self.shards.len()];
         self.tell_numbers();
+        self.look_at_clock().await?;
+        self.divided().await?;
         self.reload().await?;
         (self.ready)(true);
         let mut next_round = clock::mono();
         loop {
             let announced = self.announced.clone();
+            let next_look = self.or_hours(next_round);
             tokio::select! {
                 report = self.reports.recv() => {
                     let Some(report) = report else { return Ok(()) };
                     self.on_report(report).await?;
                 }
+                Some(news) = self.news.recv() => self.on_news(news).await?,
                 () = announced.notified() => self.reload().await?,
-                () = tokio::time::sleep_until(next_round.to_tokio()) => {
+                () = self.reloader.asked() => self.read_again().await?,
+                () = tokio::time::sleep_until(next_look.to_tokio()) => {
                     self.round().await?;
                     let lanes = u32::try_from(self.state.lanes.len()).unwrap_or(u32::MAX);
                     next_round = clock::mono().after(ROUND.max(ROUND_PER_LANE * lanes));
@@ -122,6 +151,9 @@ impl Control {
     /// Lets everything in flight finish; returns when it has.
     pub(super) async fn drain(&mut self) {
         (self.ready)(false);
+        if let Err(error) = self.hand_over_all().await {
+            tracing::error!(%error, "numbers are not handed over one by one; they follow when the lease ends");
+        }
         self.state.drained = 0;
         self.broadcast(|| Input::Drain);
         while self.state.drained < self.shards.len() {
@@ -154,27 +186,27 @@ impl Control {
     }
 
     fn shard_of(&self, number: &NumberId) -> Option<usize> {
-        let at = self.config.numbers.iter().position(|one| one.id == *number)?;
-        Some(at % self.shards.len())
+        self.state.homes.get(number).copied().filter(|_| self.state.owned.contains(number))
     }
 
     fn tell_numbers(&self) {
-        for number in &self.config.numbers {
-            let account = self.config.accounts.iter().find(|account| account.id == number.account);
-            let (Some(shard), Some(account)) = (self.shard_of(&number.id), account) else {
-                continue;
-            };
-            let setup = NumberSetup {
-                id: number.id.clone(),
-                account: number.account.clone(),
-                rate_per_s: number.rate_per_s,
-                stopped: self.stopped(number),
-            };
-            self.tell(shard, Event::Number(number.id.clone(), account.token.clone()));
-            self.tell(shard, Event::Input(Input::Number(setup)));
-        }
-        let open = self.loopback || hours::open(clock::wall());
-        self.broadcast(|| Input::Hours(open));
+        self.config.numbers.iter().for_each(|number| self.tell_number(number));
+    }
+
+    /// Tells its shard of a number, if it is ours.
+    fn tell_number(&self, number: &NumberConfig) {
+        let account = self.config.accounts.iter().find(|account| account.id == number.account);
+        let (Some(shard), Some(account)) = (self.shard_of(&number.id), account) else {
+            return;
+        };
+        let setup = NumberSetup {
+            id: number.id.clone(),
+            account: number.account.clone(),
+            rate_per_s: number.rate_per_s,
+            stopped: self.stopped(number),
+        };
+        self.tell(shard, Event::Number(number.id.clone(), account.token.clone()));
+        self.tell(shard, Event::Input(Input::Number(setup)));
     }
 
     fn stopped(&self, number: &NumberConfig) -> Option<Blocked> {
@@ -189,7 +221,8 @@ impl Control {
         let all = now >= self.state.reread_at;
         if all {
             self.state.reread_at = now.after(REREAD);
-            self.state.scanned.clear();
+            let quiet = &self.state.quiet;
+            self.state.scanned.retain(|seq, _| quiet.get(seq).is_some_and(|until| now < *until));
         }
         let (version, halts, records) = self
             .link
@@ -200,13 +233,14 @@ impl Control {
                 Ok((version, halts::read(redis).await?, campaigns::read_all(redis, &seqs).await?))
             })
             .await?;
-        if halts != self.state.halts {
+        if halts != self.state.halts || self.state.retell {
             self.state.halts = halts;
             self.tell_numbers();
         }
         for record in records {
             self.on_record(record).await?;
         }
+        self.state.retell = false;
         self.broadcast(|| Input::Barrier(version));
         Ok(())
     }
@@ -218,7 +252,10 @@ impl Control {
             if self.state.told.remove(&seq).is_some() {
                 self.broadcast(|| Input::Forget(seq));
                 self.state.lanes.retain(|lane, _| lane.campaign != seq);
+                self.state.spent.retain(|lane| lane.campaign != seq);
                 self.state.scanned.remove(&seq);
+                self.state.quiet.remove(&seq);
+                self.hours.forget(seq);
                 if let Some(known) = self.state.campaigns.remove(&seq) {
                     self.metrics.drop_campaign(&known.record.id);
                     self.clear_agendas(&known).await?;
@@ -230,8 +267,27 @@ impl Control {
         let Some(known) = self.state.catalog.know(record) else {
             return Ok(());
         };
-        let setup = known.setup(&self.state.halts, self.config.time_scale);
-        let news = self.state.told.get(&seq) != Some(&setup);
+        let configured = self.config.numbers.iter().map(|number| (&number.id, number.account.as_str()));
+        let stamp = (known.record.grown, known.pool(configured));
+        self.state.campaigns.insert(seq, known);
+        self.tell_campaign(seq);
+        if state == CampaignState::Running && self.state.scanned.get(&seq) != Some(&stamp) {
+            self.state.quiet.remove(&seq);
+            self.scan(seq).await?;
+            self.state.scanned.insert(seq, stamp);
+        }
+        Ok(())
+    }
+
+    /// Tells the shards how a campaign is to be sent, if that is news.
+    fn tell_campaign(&mut self, seq: CampaignSeq) {
+        let Some(setup) = self.setup_of(seq) else {
+            return;
+        };
+        let Some(known) = self.state.campaigns.get(&seq) else {
+            return;
+        };
+        let news = self.state.told.get(&seq) != Some(&setup) || self.state.retell;
         if news && (setup.running || self.state.told.contains_key(&seq)) {
             for shard in 0..self.shards.len() {
                 self.tell(shard, Event::Body(seq, known.body.clone()));
@@ -239,14 +295,6 @@ impl Control {
             }
             self.state.told.insert(seq, setup);
         }
-        let grown = known.record.grown;
-        let scan = state == CampaignState::Running && self.state.scanned.get(&seq) != Some(&grown);
-        self.state.campaigns.insert(seq, known);
-        if scan {
-            self.scan(seq).await?;
-            self.state.scanned.insert(seq, grown);
-        }
-        Ok(())
     }
 
     /// Takes the lanes of a campaign that is over off every agenda, so that agendas do not grow for ever. A load that
@@ -263,6 +311,7 @@ impl Control {
 
     /// Reads every lane of a campaign, gives those whose number is gone another, and tells the shards.
     async fn scan(&mut self, seq: CampaignSeq) -> Result<(), QueueError> {
+        self.state.spent.retain(|lane| lane.campaign != seq);
         let Some(known) = self.state.campaigns.get(&seq) else {
             return Ok(());
         };
@@ -275,18 +324,27 @@ impl Control {
             .map(|lanes| route::assign(&lanes.loads(), &weighed))
             .unwrap_or_default();
         let counters = self.link.call(async |redis| lane::counters(redis, &all).await).await?;
+        self.be_newer_than(&counters).await?;
         for (id, counters) in all.into_iter().zip(counters) {
+            // A lane on its way is given to its new number when it is at rest.
+            if self.state.moving.contains_key(&id) {
+                continue;
+            }
             let (Some(stored), false) = (counters.number.clone(), counters.settled()) else {
                 continue;
             };
-            let number = match self.shard_of(&stored).filter(|_| pool.contains(&stored)) {
-                Some(_) => stored,
-                None => {
+            let number = match self.standing_of(&stored, &pool) {
+                Standing::Ours => stored,
+                Standing::Elsewhere => continue,
+                Standing::Nowhere => {
                     let Some(other) = placed.get(id.lane as usize).and_then(|at| pool.get(*at)).cloned()
                     else {
                         continue;
                     };
                     tracing::info!(lane = %id, from = %stored, to = %other, "a lane's number left the pool");
+                    if self.take_back(id, &other) {
+                        continue;
+                    }
                     let ways = (&stored, &other);
                     self.link.call(async |redis| agenda::reassign(redis, id, ways, priority).await).await?;
                     other
@@ -295,6 +353,21 @@ impl Control {
             self.give(id, &number, &counters);
         }
         Ok(())
+    }
+
+    /// Asks the shard that has a lane to let go of it, so that it can move to `other` when it is at rest. False when
+    /// nobody has it.
+    fn take_back(&mut self, id: LaneId, other: &NumberId) -> bool {
+        let Some(info) = self.state.lanes.get(&id) else {
+            return false;
+        };
+        let Some(shard) = self.shard_of(&info.number) else {
+            return false;
+        };
+        if self.state.moving.insert(id, other.clone()).is_none() {
+            self.tell(shard, Event::Input(Input::DropLane(id)));
+        }
+        true
     }
 
     fn give(&mut self, id: LaneId, number: &NumberId, counters: &LaneCounters) {
@@ -323,11 +396,7 @@ impl Control {
                     *reached = version;
                 }
                 let all = self.state.reached.iter().copied().min().unwrap_or(0);
-                if all > self.acknowledged.get() {
-                    self.acknowledged.set(all);
-                    let node = &self.node;
-                    self.link.call(async |redis| owner::acknowledge(redis, node, all).await).await?;
-                }
+                self.ownership.acknowledge(all);
             }
             Report::Halt { verdict, number, account, template } => {
                 self.on_halt(&verdict, number, account, template).await?;
@@ -341,6 +410,7 @@ impl Control {
                 self.state.dry.insert(number);
             }
             Report::Dropped(lane) => self.on_dropped(lane).await?,
+            Report::NumberDropped(number, next) => self.ownership.dropped(number, next),
             Report::Drained(_) => self.state.drained += 1,
         }
         Ok(())
@@ -363,6 +433,9 @@ impl Control {
         let (meaning, action) =
             row.map(|row| (row.meaning.as_str(), row.action.as_str())).unwrap_or_default();
         tracing::error!(%scope, code = verdict.code, meaning, action, "halted until an operator resumes it");
+        // A resume may come before the halt is read again: nothing would have changed then, and the shard that stopped
+        // by itself would stay so for ever.
+        self.state.retell = true;
         self.link
             .call(async |redis| {
                 halts::stop(redis, &scope, &Why::Halted(verdict.reason)).await?;
@@ -381,7 +454,10 @@ impl Control {
             return Ok(());
         };
         let (from, priority) = (info.number.clone(), known.campaign.priority);
-        self.link.call(async |redis| agenda::reassign(redis, id, (&from, &to), priority).await).await?;
+        if from != to {
+            self.link.call(async |redis| agenda::reassign(redis, id, (&from, &to), priority).await).await?;
+        }
+        self.state.lanes.remove(&id);
         let counters = self.link.call(async |redis| lane::counters(redis, &[id]).await).await?;
         if let Some(counters) = counters.first() {
             self.give(id, &to, counters);

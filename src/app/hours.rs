@@ -1,83 +1,236 @@
-//! The hours in which a real Cloud API may be used until calendars exist: Monday to Friday 13:00-20:00 UTC, on no
-//! national holiday. That lies within the hours of every Brazilian state and time zone.
+//! The hours of campaigns as shards need them: per calendar class, whether it is open and until when, by this machine's
+//! wall clock. It keeps what it worked out until that changes, so that looking every second costs nothing.
+//!
+//! `serve --clock-at` shifts the clock by which calendars are judged and nothing else: what comes out is in real wall time,
+//! so that shards, records and retries know of no other.
 
-use jiff::civil::{Date, Weekday};
-use jiff::{Timestamp, ToSpan};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
 
-use crate::clock::WallMs;
+use jiff::Timestamp;
 
-/// How long before the end nothing new leaves: control looks once in a round, and a request takes its time.
-const MARGIN_MS: u64 = 60_000;
+use crate::clock::{Mono, WallMs};
+use crate::config::Config;
+use crate::config::calendars::{self, CalendarsError};
+use crate::domain::area::CalendarClass;
+use crate::domain::calendar::{Calendar, OwnHours, Rules};
+use crate::domain::campaign::Campaign;
+use crate::domain::hours::WeekHours;
+use crate::domain::ids::CampaignSeq;
+use crate::intake::lanes::Lanes;
+use crate::policy::shard::{ClassHours, LaneHours};
+use crate::queue::campaigns::CampaignRecord;
 
-/// Whether messages may leave at `now`, and still a minute from now.
-pub fn open(now: WallMs) -> bool {
-    allowed(now) && allowed(WallMs(now.0.saturating_add(MARGIN_MS)))
+/// A node whose wall clock is further than this from Redis' claims nothing.
+pub const CLOCK_OFF_MAX: Duration = Duration::from_secs(2);
+
+/// A window opens this much later than the law says, and closes this much earlier: clocks differ, and a request takes its
+/// time to the person.
+const OPEN_MARGIN: Duration = Duration::from_secs(2);
+const CLOSE_MARGIN: Duration = Duration::from_secs(5);
+
+const _: () = assert!(
+    OPEN_MARGIN.as_secs() >= CLOCK_OFF_MAX.as_secs() && CLOSE_MARGIN.as_secs() > CLOCK_OFF_MAX.as_secs(),
+    "a clock that is as far off as allowed must not send outside the hours"
+);
+
+/// How long before the end of a campaign's `hours` nothing new leaves: control looks once in a round.
+pub const MARGIN_MS: u64 = 60_000;
+
+/// The hours of one campaign.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hours {
+    /// Of its lanes.
+    pub lanes: LaneHours,
+    /// Its fixed end.
+    pub valid_until: Option<WallMs>,
 }
 
-fn allowed(now: WallMs) -> bool {
-    let Ok(timestamp) = i64::try_from(now.0).map_or_else(|_| Ok(Timestamp::MAX), Timestamp::from_millisecond)
-    else {
-        return false;
+/// The hours of every campaign, and what is known of this machine's clock.
+#[derive(Debug)]
+pub struct HoursBook {
+    rules: Arc<Rules>,
+    known: HashMap<CampaignSeq, Entry>,
+    /// When the hours of a running campaign change next.
+    pub(super) due: Option<WallMs>,
+    /// The wall clock agrees with Redis'.
+    pub(super) clock_right: bool,
+    /// When that is looked at again.
+    pub(super) clock_due: Mono,
+}
+
+#[derive(Debug)]
+struct Entry {
+    /// What the hours were worked out from.
+    wishes: (OwnHours, OwnHours, Vec<u32>),
+    since: WallMs,
+    /// When they change.
+    until: Option<WallMs>,
+    hours: Hours,
+}
+
+impl HoursBook {
+    /// A book that knows no campaign.
+    ///
+    /// # Errors
+    /// When the table of calendars cannot be read.
+    pub fn new() -> Result<Self, CalendarsError> {
+        Ok(Self {
+            rules: calendars::builtin()?,
+            known: HashMap::new(),
+            due: None,
+            clock_right: true,
+            clock_due: Mono::default(),
+        })
+    }
+
+    /// The hours of a campaign now.
+    pub fn of(
+        &mut self,
+        record: &CampaignRecord,
+        campaign: &Campaign,
+        config: &Config,
+        now: WallMs,
+    ) -> Hours {
+        let creditor = config.creditor_hours(&campaign.account);
+        let wishes = (creditor, campaign.calendar.clone(), record.slices.clone());
+        let fresh = |entry: &&Entry| {
+            entry.wishes == wishes && entry.since <= now && entry.until.is_none_or(|until| now < until)
+        };
+        if let Some(entry) = self.known.get(&record.seq).filter(fresh) {
+            return entry.hours.clone();
+        }
+        let (hours, until) = self.work_out(record, campaign, config, now);
+        self.known.insert(record.seq, Entry { wishes, since: now, until, hours: hours.clone() });
+        hours
+    }
+
+    /// When the hours of a campaign change, as far as is known.
+    pub fn until(&self, seq: CampaignSeq) -> Option<WallMs> {
+        self.known.get(&seq).and_then(|entry| entry.until)
+    }
+
+    /// Forgets a campaign that is over.
+    pub fn forget(&mut self, seq: CampaignSeq) {
+        self.known.remove(&seq);
+    }
+
+    fn work_out(
+        &self,
+        record: &CampaignRecord,
+        campaign: &Campaign,
+        config: &Config,
+        now: WallMs,
+    ) -> (Hours, Option<WallMs>) {
+        let shift = config.calendar.clock_shift_ms;
+        let end = campaign.valid_until.map(|end| to_wall(end, shift));
+        let ahead = end.filter(|end| *end > now);
+        if !config.calendar.enforce || (end.is_some() && ahead.is_none()) {
+            // What is past its end is expired at any hour: nothing of it leaves.
+            return (Hours { lanes: LaneHours::default(), valid_until: end }, ahead);
+        }
+        let Some(lanes) = Lanes::frozen(record.expected, &record.slices) else {
+            return (Hours { lanes: LaneHours::new(Vec::new(), Vec::new()), valid_until: end }, ahead);
+        };
+        let calendar =
+            Calendar::new(&self.rules, &config.creditor_hours(&campaign.account), &campaign.calendar);
+        let classes: Vec<ClassHours> = CalendarClass::all()
+            .map(|class| class_hours(&self.rules, &calendar, class, to_civil(now, shift), shift))
+            .collect();
+        let change = classes.iter().filter_map(|class| class.until).chain(ahead).min();
+        let lanes = LaneHours::new(lanes.starts().to_vec(), classes);
+        (Hours { lanes, valid_until: end }, change)
+    }
+}
+
+/// What a class does now, its windows made narrower by the margins.
+fn class_hours(
+    rules: &Rules,
+    calendar: &Calendar,
+    class: CalendarClass,
+    now: Timestamp,
+    shift: i64,
+) -> ClassHours {
+    let opening = |at: Timestamp| at.checked_add(OPEN_MARGIN).unwrap_or(at);
+    let closed = |until: Option<Timestamp>| ClassHours {
+        open: false,
+        until: until.map(|until| to_wall(opening(until), shift)),
     };
-    let utc = timestamp.to_zoned(jiff::tz::TimeZone::UTC);
-    let workday = !matches!(utc.weekday(), Weekday::Saturday | Weekday::Sunday);
-    workday && (13..20).contains(&utc.hour()) && !national_holiday(utc.date())
+    let Ok(earlier) = now.checked_sub(OPEN_MARGIN) else { return closed(None) };
+    let next = |at| rules.next_change(calendar, class, at).map(|(at, _)| at);
+    if !rules.open_at(calendar, class, earlier) {
+        return closed(next(earlier));
+    }
+    let Some(end) = next(earlier) else { return ClassHours { open: true, until: None } };
+    match end.checked_sub(CLOSE_MARGIN) {
+        Ok(last) if now < last => ClassHours { open: true, until: Some(to_wall(last, shift)) },
+        _ => closed(next(end)),
+    }
 }
 
-/// The ten national holidays: nine fixed ones (20 November since Lei 14.759/2023) and Good Friday.
-fn national_holiday(date: Date) -> bool {
-    const FIXED: [(i8, i8); 9] =
-        [(1, 1), (4, 21), (5, 1), (9, 7), (10, 12), (11, 2), (11, 15), (11, 20), (12, 25)];
-    let good_friday = easter(date.year()).and_then(|easter| easter.checked_sub(2.days()).ok());
-    FIXED.contains(&(date.month(), date.day())) || good_friday == Some(date)
+/// Whether a campaign's own `hours` allow messages at `now`, and still a minute from now.
+pub fn within(hours: &WeekHours, now: WallMs) -> bool {
+    hours.open(now.0) && hours.open(now.0.saturating_add(MARGIN_MS))
 }
 
-/// Easter Sunday of the Gregorian calendar, by the anonymous algorithm (Meeus, Astronomical Algorithms, chapter 8).
-fn easter(year: i16) -> Option<Date> {
-    let year = i32::from(year);
-    let (a, b, c) = (year % 19, year / 100, year % 100);
-    let (d, e) = (b / 4, b % 4);
-    let g = (8 * b + 13) / 25;
-    let h = (19 * a + b - d - g + 15) % 30;
-    let (i, k) = (c / 4, c % 4);
-    let l = (32 + 2 * e + 2 * i - h - k) % 7;
-    let m = (a + 11 * h + 19 * l) / 433;
-    let month = (h + l - 7 * m + 90) / 25;
-    let day = (h + l - 7 * m + 33 * month + 19) % 32;
-    Date::new(i16::try_from(year).ok()?, i8::try_from(month).ok()?, i8::try_from(day).ok()?).ok()
+/// The instant by which calendars are judged.
+pub fn to_civil(now: WallMs, shift_ms: i64) -> Timestamp {
+    let ms = i64::try_from(now.0).unwrap_or(i64::MAX).saturating_add(shift_ms);
+    Timestamp::from_millisecond(ms).unwrap_or(Timestamp::MAX)
+}
+
+fn to_wall(civil: Timestamp, shift_ms: i64) -> WallMs {
+    WallMs(u64::try_from(civil.as_millisecond().saturating_sub(shift_ms)).unwrap_or(0))
+}
+
+/// How far a wall clock that was read before and after Redis' own is off it, at least.
+pub fn off_by(before: WallMs, redis_ms: u64, after: WallMs) -> Duration {
+    let off = if redis_ms < before.0 { before.0 - redis_ms } else { redis_ms.saturating_sub(after.0) };
+    Duration::from_millis(off)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn check(when: &str, expect: bool) {
-        let timestamp: Timestamp = when.parse().unwrap();
-        assert_eq!(open(WallMs(u64::try_from(timestamp.as_millisecond()).unwrap())), expect, "{when}");
+    fn wall(text: &str) -> WallMs {
+        to_wall(text.parse().unwrap(), 0)
+    }
+
+    fn check(uf: &str, now: &str, open: bool, until: &str) {
+        let rules = calendars::builtin().unwrap();
+        let calendar = Calendar::new(&rules, &OwnHours::default(), &OwnHours::default());
+        let class = CalendarClass::all().find(|class| class.uf() == uf).unwrap();
+        let hours = class_hours(&rules, &calendar, class, now.parse().unwrap(), 0);
+        assert_eq!(hours, ClassHours { open, until: Some(wall(until)) }, "{uf} at {now}");
     }
 
     #[test]
-    fn only_working_hours_of_all_of_brazil() {
-        check("2026-11-24T12:59:59Z", false);
-        check("2026-11-24T13:00:00Z", true);
-        check("2026-11-24T19:58:59Z", true);
-        check("2026-11-24T19:59:00Z", false);
-        check("2026-11-24T20:00:00Z", false);
-        check("2026-11-21T15:00:00Z", false);
-        check("2026-11-22T15:00:00Z", false);
-        check("2026-11-20T15:00:00Z", false);
-        check("2026-12-25T15:00:00Z", false);
+    fn windows_are_narrower_than_the_law_by_the_margins() {
+        check("SP", "2026-11-23T10:59:59-00:00", false, "2026-11-23T11:00:02Z");
+        check("SP", "2026-11-23T11:00:01Z", false, "2026-11-23T11:00:02Z");
+        check("SP", "2026-11-23T11:00:02Z", true, "2026-11-23T20:59:55Z");
+        check("SP", "2026-11-23T20:59:54Z", true, "2026-11-23T20:59:55Z");
+        check("SP", "2026-11-23T20:59:55Z", false, "2026-11-24T11:00:02Z");
+        check("SP", "2026-11-27T21:00:00Z", false, "2026-11-30T11:00:02Z");
+        check("AM", "2026-11-23T12:30:00Z", false, "2026-11-23T13:00:02Z");
+        check("AM", "2026-11-23T13:30:00Z", true, "2026-11-23T21:59:55Z");
     }
 
     #[test]
-    fn good_friday_moves() {
-        for (easter_sunday, friday) in
-            [("2026-04-05", "2026-04-03"), ("2027-03-28", "2027-03-26"), ("2038-04-25", "2038-04-23")]
-        {
-            let sunday: Date = easter_sunday.parse().unwrap();
-            assert_eq!(easter(sunday.year()), Some(sunday));
-            check(&format!("{friday}T15:00:00Z"), false);
-        }
-        check("2027-03-25T15:00:00Z", true);
+    fn a_shift_moves_the_calendar_and_not_the_clock() {
+        let now = wall("2026-11-22T23:00:00Z");
+        let civil: Timestamp = "2026-11-23T15:00:00Z".parse().unwrap();
+        let shift = civil.as_millisecond() - i64::try_from(now.0).unwrap();
+        assert_eq!(to_civil(now, shift), civil);
+        assert_eq!(to_wall(civil, shift), now);
+    }
+
+    #[test]
+    fn a_clock_is_off_by_what_the_way_to_redis_cannot_explain() {
+        let off = |before, redis, after| off_by(WallMs(before), redis, WallMs(after)).as_millis();
+        assert_eq!((off(1_000, 1_050, 1_100), off(1_000, 1_000, 1_000)), (0, 0));
+        assert_eq!((off(5_000, 1_000, 5_100), off(1_000, 9_000, 1_100)), (4_000, 7_900));
     }
 }

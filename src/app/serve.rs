@@ -1,30 +1,37 @@
-//! `serve`: one process that owns the numbers, from the start checks to the last settle.
+//! `serve`: one process that owns numbers, from the start checks to the last settle.
 
-use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use futures_util::StreamExt as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
+use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::task::{JoinHandle, LocalSet};
 use tokio::time::timeout;
 
-use super::control::{Control, Knowledge};
+use super::control::{Control, Knowledge, Reloader};
+use super::error_table::{ErrorsFileError, error_table};
+use super::hours::HoursBook;
+use super::ownership::{JoinError, News, Ownership};
+use super::receipts;
+use super::retention::Retention;
 use super::store::{Installation, Store, StoreError};
+use super::unbegun;
+use crate::clock;
 use crate::cloud::endpoint::{Endpoint, EndpointError};
-use crate::config::Config;
-use crate::domain::ids::LaneId;
-use crate::domain::record::State;
+use crate::config::calendars::CalendarsError;
+use crate::config::{Config, LoadOptions};
+use crate::http::webhooks::{Webhooks, WebhooksStart};
 use crate::http::{self, HttpError, HttpState, Readiness};
+use crate::journal::{self, Journal, JournalError, Keeper};
 use crate::limits;
 use crate::metrics::{self, Metrics};
 use crate::policy::classify::ErrorTable;
 use crate::policy::pace::Exactness;
 use crate::policy::shard::ShardConfig;
 use crate::queue::link::Link;
-use crate::queue::owner::{self, Ask, LEASE, Ownership};
-use crate::queue::{QueueError, campaigns, keys, lane};
+use crate::queue::{QueueError, campaigns, claims, keys};
 use crate::redis_server::RedisServer;
 use crate::sender::driver::Report;
 use crate::sender::thread::{ShardHandle, ShardStart};
@@ -49,26 +56,24 @@ pub enum ServeError {
     /// Redis refused a command.
     #[error("{0}")]
     Queue(#[from] QueueError),
-    /// Another process sends.
-    #[error(
-        "another serve ({node}) owns these numbers; its last heartbeat was {age_ms} ms ago. Stop it, or wait {} s after its death",
-        LEASE.as_secs()
-    )]
-    Owned {
-        /// Its name.
-        node: String,
-        /// Age of its heartbeat.
-        age_ms: u128,
-    },
-    /// Another process took over.
-    #[error("the ownership was lost to another process; everything was stopped at once")]
-    Lost,
+    /// It cannot join those that share the numbers.
+    #[error("{0}")]
+    Join(#[from] JoinError),
+    /// The table of calendars.
+    #[error("{0}")]
+    Calendars(#[from] CalendarsError),
     /// The Cloud API's address.
     #[error("{0}")]
     Endpoint(#[from] EndpointError),
+    /// What replies mean.
+    #[error("{0}")]
+    Errors(#[from] ErrorsFileError),
     /// The port of the metrics.
     #[error("{0}")]
     Http(#[from] HttpError),
+    /// The journal.
+    #[error("{0}, or set journal.enabled = false")]
+    Journal(#[from] JournalError),
     /// A file, port or thread.
     #[error("{what}: {source}")]
     System {
@@ -82,37 +87,51 @@ pub enum ServeError {
     Interrupted,
 }
 
-/// Serves until a signal. The first SIGTERM or SIGINT drains, the second stops at once.
-pub fn run(config: Config) -> Result<(), ServeError> {
+/// Serves until a signal. The first SIGTERM or SIGINT drains, the second stops at once; SIGHUP has tokens, numbers and
+/// the error table read again from `source`, which is what `config` was loaded from.
+pub fn run(config: Config, source: LoadOptions) -> Result<(), ServeError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|source| system("the runtime", source))?;
-    LocalSet::new().block_on(&runtime, serve(config))
+    LocalSet::new().block_on(&runtime, serve(config, source))
 }
 
-async fn serve(config: Config) -> Result<(), ServeError> {
+async fn serve(config: Config, source: LoadOptions) -> Result<(), ServeError> {
+    let reloader = Reloader::new(source).map_err(|source| system("SIGHUP", source))?;
     crate::tls::install_default();
     limits::raise_open_files().map_err(|source| system("the limit of open files", source))?;
     let mut terminate = signal(SignalKind::terminate()).map_err(|source| system("SIGTERM", source))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|source| system("SIGINT", source))?;
+    // A file that reaches a limit of the system shall be an error of the write, not the end of the process.
+    let too_large = SignalKind::from_raw(nix::sys::signal::Signal::SIGXFSZ as i32);
+    let _too_large = signal(too_large).map_err(|source| system("SIGXFSZ", source))?;
     let endpoint = Endpoint::new(&config.cloud)?;
+    let table = error_table(&config)?;
     let mut store = Store::open(&config).await?;
-    let node = format!("{:08x}", rand::random::<u32>());
-    let token = match owner::own(&mut store.connection, &node, Ask::Take, 0).await? {
-        Ownership::Ours(token) => token,
-        Ownership::Held { node, age } => {
+    // In the name of a dead process, so before anything is ours; and before a keeper compresses its files.
+    unbegun::release(&mut store, &config).await?;
+    let joined = match Ownership::join(&store, &config, config.sender.shards.max(1)).await {
+        Ok(joined) => joined,
+        Err(error) => {
             store.close().await?;
-            return Err(ServeError::Owned { node, age_ms: age.as_millis() });
+            return Err(error.into());
         }
     };
-    tracing::info!(node, redis = store.facts.version, numbers = config.numbers.len(), "serving");
-    sweep(&mut store, token).await?;
+    tracing::info!(
+        node = joined.0.node(),
+        redis = store.facts.version,
+        numbers = config.numbers.len(),
+        "serving"
+    );
     let drain_timeout = config.sender.drain_timeout;
-    let mut serving = Serving::start(config, endpoint, store, node, token).await?;
+    let journal = open_journal(&config, &store.installation.name, joined.0.node())?;
+    let ways = (store.client.clone(), store.timeouts);
+    let retention = Retention::start(&config, ways, store.installation.clone())
+        .map_err(|source| system("the retention's thread", source))?;
+    let mut serving = Serving::start(config, (endpoint, table, reloader), store, joined, journal).await?;
     let outcome = tokio::select! {
         ended = serving.control.run() => ended.map_err(ServeError::from),
-        () = serving.lost.notified() => Err(ServeError::Lost),
         () = either(&mut terminate, &mut interrupt) => Ok(()),
     };
     if outcome.is_ok() {
@@ -126,59 +145,73 @@ async fn serve(config: Config) -> Result<(), ServeError> {
             () = either(&mut terminate, &mut interrupt) => return Err(ServeError::Interrupted),
         }
     }
+    // Before Redis goes.
+    drop(retention);
     serving.stop().await?;
     outcome
+}
+
+/// A keeper, and a place for every writer of this process. None: there is no journal.
+fn open_journal(
+    config: &Config,
+    installation: &str,
+    node: &str,
+) -> Result<Option<(Keeper, journal::Place)>, JournalError> {
+    if !config.journal.enabled {
+        tracing::warn!("journal.enabled is false: reports will have no times, and why knows Redis only");
+        return Ok(None);
+    }
+    let settings = &config.journal;
+    let bounds = (settings.segment_bytes, settings.segment_age);
+    let place = journal::Place::start(&settings.dir, (installation, node), bounds)?;
+    let keeper = Keeper::start(&settings.dir, settings.keep)?;
+    let place = place.kept_by(&keeper);
+    // Every start says so: one without a word would look like a gap. It also finds out now whether there is room.
+    let who = journal::operators::Who::of_process(None);
+    let started = journal::Started { run: claims::run().to_owned(), shards: config.sender.shards.max(1) };
+    let began = who.did(clock::wall().0, "serve", node, &started.to_detail());
+    let mut engine = Journal::open(&place, journal::operators::ENGINE);
+    engine.append(&[began])?;
+    // Its file stays locked until the process is gone with all its threads: by that a later start knows.
+    let _locked = Box::leak(Box::new(engine));
+    Ok(Some((keeper, place)))
 }
 
 async fn either(one: &mut Signal, other: &mut Signal) {
     tokio::select! { _ = one.recv() => {}, _ = other.recv() => {} }
 }
 
-/// Puts what a lost owner was sending in doubt, in every campaign, whether it runs or not.
-async fn sweep(store: &mut Store, token: u64) -> Result<(), QueueError> {
-    let seqs: Vec<_> =
-        campaigns::list(&mut store.connection).await?.into_iter().map(|(seq, _)| seq).collect();
-    let mut in_doubt = 0;
-    for record in campaigns::read_all(&mut store.connection, &seqs).await? {
-        let all: Vec<LaneId> =
-            (0..record.lanes()).map(|lane| LaneId { campaign: record.seq, lane }).collect();
-        let counters = lane::counters(&mut store.connection, &all).await?;
-        for (id, _) in all.into_iter().zip(counters).filter(|(_, one)| one.of(State::Sending) > 0) {
-            in_doubt += lane::adopt(&mut store.connection, id, token, true).await?.in_doubt;
-        }
-    }
-    if in_doubt > 0 {
-        tracing::warn!(in_doubt, "messages that a lost process was sending are in doubt");
-    }
-    Ok(())
-}
-
 /// Everything that runs.
 struct Serving {
     control: Control,
-    lost: Rc<Notify>,
     store: Store,
     watcher: Option<(JoinHandle<RedisServer>, Rc<Notify>)>,
+    webhooks: Option<Webhooks>,
     helpers: Vec<JoinHandle<()>>,
-    node: String,
+    ownership: Rc<Ownership>,
+    /// Ends with this process, after the shards' threads.
+    keeper: Option<Keeper>,
 }
 
 impl Serving {
     async fn start(
         config: Config,
-        endpoint: Endpoint,
+        (endpoint, table, reloader): (Endpoint, ErrorTable, Reloader),
         mut store: Store,
-        node: String,
-        token: u64,
+        (ownership, news): (Rc<Ownership>, UnboundedReceiver<News>),
+        journal: Option<(Keeper, journal::Place)>,
     ) -> Result<Self, ServeError> {
         let metrics = Metrics::new();
-        let table = Arc::new(ErrorTable::builtin().scaled(config.time_scale));
+        let table = Arc::new(table.scaled(config.time_scale));
         let (reports, incoming) = mpsc::unbounded_channel();
-        let loopback = config.cloud.is_loopback();
-        let shards = shards(&config, &endpoint, &store, &table, &metrics, token, &reports)?;
+        let hours = HoursBook::new()?;
+        let (keeper, place) = journal.unzip();
+        let token = ownership.token();
+        let common = Common { endpoint: &endpoint, store: &store, token, journal: place.as_ref() };
+        let shards = shards(&config, &common, &table, &metrics, &reports)?;
+        ownership.attach(shards.iter().map(|shard| shard.events.clone()).collect());
         let link = Link::new(store.client.clone(), store.timeouts, |_| ());
-        let (announced, lost) = (Rc::new(Notify::new()), Rc::new(Notify::new()));
-        let acknowledged = Rc::new(Cell::new(0));
+        let announced = Rc::new(Notify::new());
         let readiness = Readiness::starting(READY_PART);
         let listener = http::bind(config.http.listen).await?;
         let http = listener.local_addr().map_err(|source| system("http.listen", source))?;
@@ -190,40 +223,45 @@ impl Serving {
             }
         })];
         helpers.push(tokio::task::spawn_local(upkeep(metrics.clone())));
-        helpers.push(tokio::task::spawn_local(heartbeat(
-            link.clone(),
-            node.clone(),
-            acknowledged.clone(),
-            lost.clone(),
+        helpers.push(tokio::task::spawn_local(ownership.clone().run()));
+        helpers.push(tokio::task::spawn_local(listen(
+            store.client.clone(),
+            announced.clone(),
+            ownership.clone(),
         )));
-        helpers.push(tokio::task::spawn_local(listen(store.client.clone(), announced.clone())));
+        let webhooks = webhooks(&config, &store, &table, &metrics, place.as_ref())?;
         let watcher = store.server.take().map(watch);
         let control = Control {
-            node: node.clone(),
+            ownership: ownership.clone(),
+            news,
             http: http.to_string(),
             link,
             shards,
             reports: incoming,
             table,
             metrics,
-            acknowledged,
             announced,
             ready: Box::new(move |ready| {
                 if ready { readiness.ready(READY_PART) } else { readiness.not_ready(READY_PART, "draining") }
             }),
-            loopback,
+            hours,
+            reloader,
             state: Knowledge::default(),
             config,
         };
-        Ok(Self { control, lost, store, watcher, helpers, node })
+        Ok(Self { control, store, watcher, webhooks, helpers, ownership, keeper })
     }
 
     async fn stop(self) -> Result<(), ServeError> {
         self.helpers.iter().for_each(JoinHandle::abort);
         self.control.stop();
+        if let Some(webhooks) = self.webhooks {
+            webhooks.stop();
+        }
+        drop(self.keeper);
         let mut store = self.store;
-        // A Redis that is gone by now cannot be told; the heartbeat fades by itself.
-        let _told = owner::own(&mut store.connection, &self.node, Ask::Leave, 0).await;
+        // A Redis that is gone by now cannot be told; the lease ends by itself.
+        let _told = self.ownership.end(&mut store).await;
         if let Some((watcher, enough)) = self.watcher {
             enough.notify_one();
             store.server = watcher.await.ok();
@@ -232,13 +270,19 @@ impl Serving {
     }
 }
 
+/// What all shards have in common.
+struct Common<'a> {
+    endpoint: &'a Endpoint,
+    store: &'a Store,
+    token: u64,
+    journal: Option<&'a journal::Place>,
+}
+
 fn shards(
     config: &Config,
-    endpoint: &Endpoint,
-    store: &Store,
+    &Common { endpoint, store, token, journal }: &Common<'_>,
     table: &Arc<ErrorTable>,
     metrics: &Arc<Metrics>,
-    token: u64,
     reports: &mpsc::UnboundedSender<Report>,
 ) -> Result<Vec<ShardHandle>, ServeError> {
     let Installation { name, .. } = &store.installation;
@@ -256,11 +300,40 @@ fn shards(
             installation: name.clone(),
             max_chunks: config.sender.max_chunks,
             metrics: metrics.clone(),
+            journal: journal.cloned(),
             reports: reports.clone(),
         })
         .map_err(|source| system("a shard's thread", source))
     };
     (0..config.sender.shards.max(1)).map(start).collect()
+}
+
+/// Takes webhooks, if the configuration says where.
+fn webhooks(
+    config: &Config,
+    store: &Store,
+    table: &Arc<ErrorTable>,
+    metrics: &Arc<Metrics>,
+    journal: Option<&journal::Place>,
+) -> Result<Option<Webhooks>, ServeError> {
+    let (Some(listen), Some(verify_token)) = (config.webhooks.listen, &config.webhooks.verify_token) else {
+        return Ok(None);
+    };
+    let webhooks = Webhooks::start(WebhooksStart {
+        listen,
+        verify_token: verify_token.clone(),
+        accounts: config.accounts.clone(),
+        numbers: config.numbers.clone(),
+        redis: store.client.clone(),
+        timeouts: store.timeouts,
+        installation: store.installation.name.clone(),
+        table: table.clone(),
+        time_scale: config.time_scale,
+        metrics: metrics.clone(),
+        sink: receipts::sink(journal, metrics.webhooks()),
+    })?;
+    tracing::info!(address = %webhooks.address, "taking webhooks");
+    Ok(Some(webhooks))
 }
 
 fn shard_config(config: &Config) -> ShardConfig {
@@ -288,32 +361,20 @@ async fn upkeep(all: Arc<Metrics>) {
     }
 }
 
-/// Renews the ownership well within the lease, and says which version was acted on.
-async fn heartbeat(link: Link, node: String, acknowledged: Rc<Cell<u64>>, lost: Rc<Notify>) {
-    let mut beat = tokio::time::interval(LEASE / 4);
-    loop {
-        beat.tick().await;
-        let kept =
-            link.call(async |redis| owner::own(redis, &node, Ask::Keep, acknowledged.get()).await).await;
-        if !matches!(kept, Ok(Ownership::Ours(_))) {
-            tracing::error!("the ownership is lost");
-            lost.notify_one();
-            return;
-        }
-    }
-}
-
 /// Hears announcements, and looks at the version once a second in case one was not heard.
-async fn listen(client: redis::Client, announced: Rc<Notify>) {
+async fn listen(client: redis::Client, announced: Rc<Notify>, ownership: Rc<Ownership>) {
     let mut seen = None;
     loop {
         if let Ok(mut heard) = client.get_async_pubsub().await
-            && heard.subscribe(keys::EVENTS).await.is_ok()
+            && heard.subscribe(&[keys::EVENTS, keys::OWN_EVENTS]).await.is_ok()
         {
             announced.notify_one();
             let mut messages = heard.on_message();
-            while messages.next().await.is_some() {
-                announced.notify_one();
+            while let Some(message) = messages.next().await {
+                match message.get_channel_name() {
+                    keys::OWN_EVENTS => ownership.poke(),
+                    _ => announced.notify_one(),
+                }
             }
         }
         // Without the subscription the version key tells.

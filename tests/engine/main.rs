@@ -2,7 +2,16 @@
 //! simulator's ledger as the judge.
 #![allow(clippy::unwrap_used, reason = "helpers of tests may panic like tests")]
 
+mod archive;
 mod crashes;
+mod documents;
+mod erase;
+mod hooks;
+mod hours;
+mod journal;
 mod life;
+mod owners;
+mod reload;
 mod rig;
 mod scopes;
+mod verbs;

@@ -4,15 +4,16 @@ use std::collections::HashMap;
 
 use tokio::sync::oneshot;
 
-use super::{Control, LaneInfo, MOVE_LEAST};
+use super::{Control, LaneInfo, MOVE_LEAST, stops};
 use crate::app::board::{self, Board, BoardNumber};
 
-use crate::app::hours;
 use crate::clock;
 use crate::domain::campaign::CampaignState;
 use crate::domain::ids::{CampaignSeq, LaneId, NumberId};
+use crate::domain::receipt::flags;
 use crate::domain::record::State;
 use crate::policy::shard::{Input, NumberView};
+use crate::queue::campaigns::{Fields, Guard};
 use crate::queue::lane::{self, LaneCounters};
 use crate::queue::{QueueError, campaigns, owner};
 use crate::sender::driver::{Event, ShardView};
@@ -20,23 +21,44 @@ use crate::sender::driver::{Event, ShardView};
 impl Control {
     /// Once a second: counters, ends, boards, and lanes for numbers that have none.
     pub(super) async fn round(&mut self) -> Result<(), QueueError> {
-        let open = self.loopback || hours::open(clock::wall());
-        self.broadcast(|| Input::Hours(open));
+        self.look_at_hours();
+        self.look_at_clock().await?;
         if clock::mono() >= self.state.reread_at {
             self.reload().await?;
         }
+        for seq in self.state.told.keys().copied().collect::<Vec<_>>() {
+            self.tell_campaign(seq);
+        }
         let running: Vec<CampaignSeq> =
             self.state.told.iter().filter(|(_, setup)| setup.running).map(|(seq, _)| *seq).collect();
-        for seq in running {
-            self.count(seq).await?;
+        self.ownership.offer(&self.config.numbers);
+        // One process watches campaigns to their end for all.
+        let leads = self.ownership.leads();
+        if leads {
+            self.begin_scheduled().await?;
         }
+        if std::mem::replace(&mut self.state.leads, leads) && !leads {
+            self.stop_leading();
+        }
+        for seq in running {
+            if self.quiet(seq) {
+                continue;
+            }
+            if leads {
+                self.count(seq).await?;
+            } else {
+                self.count_own(seq).await?;
+            }
+        }
+        self.receive().await?;
         self.share_out();
+        self.share_out_far().await?;
         self.publish().await
     }
 
     /// Reads the counters of one campaign and notices its end.
     async fn count(&mut self, seq: CampaignSeq) -> Result<(), QueueError> {
-        let Some(known) = self.state.campaigns.get(&seq) else {
+        let Some(known) = self.state.campaigns.get(&seq).cloned() else {
             return Ok(());
         };
         let all: Vec<LaneId> = (0..known.record.lanes()).map(|lane| LaneId { campaign: seq, lane }).collect();
@@ -49,16 +71,22 @@ impl Control {
                 info.untouched = one.next == 0;
             }
         }
+        self.note_quiet(seq, &all, &counters);
         let states = State::ALL.into_iter().map(|state| (state.as_str(), sum.of(state))).collect();
         self.metrics.set_campaign(&known.record.id, states, self.state.oldest_due);
+        let receipts = flags::COUNTED.iter().zip(sum.receipts).map(|((name, _), count)| (*name, count));
+        self.metrics.set_campaign_receipts(&known.record.id, receipts.collect());
         if sum.count > 0 && sum.settled() {
-            self.finish(seq).await?;
+            return self.finish(seq, known.record.grown, all).await;
         }
-        Ok(())
+        match stops::why(&known.record, &known.campaign, &counters, &sum) {
+            Some(stop) => self.stop_campaign(seq, known.record.since_ms, &stop).await,
+            None => Ok(()),
+        }
     }
 
-    /// Ends a campaign that has nothing open, unless a load is running or it was moved meanwhile.
-    async fn finish(&mut self, seq: CampaignSeq) -> Result<(), QueueError> {
+    /// Ends a campaign that has nothing open, unless a load is running, or it was moved or given more to do meanwhile.
+    async fn finish(&mut self, seq: CampaignSeq, grown: u64, all: Vec<LaneId>) -> Result<(), QueueError> {
         let now_ms = clock::wall().0;
         let done = self
             .link
@@ -69,9 +97,16 @@ impl Control {
                 if record.loading(now_ms) || record.state != CampaignState::Running {
                     return Ok(false);
                 }
-                let moved =
-                    campaigns::set_state(redis, seq, (CampaignState::Running, CampaignState::Done), now_ms)
-                        .await?;
+                let ways = (CampaignState::Running, CampaignState::Done);
+                let (fields, guard) = (Fields::done(), Guard::Grown(grown));
+                let moved = campaigns::move_to(redis, seq, ways, now_ms, &fields, guard).await?;
+                // A receipt may have made a message wait since the counters were read: whoever writes first, the
+                // other one sees it.
+                let left = lane::counters(redis, &all).await?.iter().any(|one| !one.settled());
+                if moved && left {
+                    campaigns::reopen(redis, seq, now_ms).await?;
+                    return Ok(false);
+                }
                 campaigns::announce(redis).await?;
                 Ok(moved)
             })
@@ -85,18 +120,25 @@ impl Control {
     /// Gives each number that ran dry an untouched lane of its fullest sibling.
     fn share_out(&mut self) {
         for dry in self.state.dry.clone() {
-            let Some(lane) = self.lane_for(&dry) else { continue };
-            let Some(from) = self.state.lanes.get(&lane).map(|info| info.number.clone()) else {
-                continue;
-            };
-            let Some(shard) = self.shard_of(&from) else {
-                continue;
-            };
-            self.state.moving.insert(lane, dry.clone());
-            self.state.dry.remove(&dry);
-            tracing::debug!(%lane, %from, to = %dry, "a lane moves to a number that has nothing left");
-            self.tell(shard, Event::Input(Input::DropLane(lane)));
+            if self.give_away(&dry) {
+                self.state.dry.remove(&dry);
+            }
         }
+    }
+
+    /// Begins to move an untouched lane of ours to a number that has nothing left. False: there is none.
+    pub(super) fn give_away(&mut self, dry: &NumberId) -> bool {
+        let Some(lane) = self.lane_for(dry) else { return false };
+        let Some(from) = self.state.lanes.get(&lane).map(|info| info.number.clone()) else {
+            return false;
+        };
+        let Some(shard) = self.shard_of(&from) else {
+            return false;
+        };
+        self.state.moving.insert(lane, dry.clone());
+        tracing::debug!(%lane, %from, to = %dry, "a lane moves to a number that has nothing left");
+        self.tell(shard, Event::Input(Input::DropLane(lane)));
+        true
     }
 
     fn lane_for(&self, dry: &NumberId) -> Option<LaneId> {
@@ -112,6 +154,7 @@ impl Control {
             let worth = info.untouched && info.left >= MOVE_LEAST && others && info.number != *dry;
             worth
                 && running
+                && self.lane_open(*id)
                 && !self.state.moving.contains_key(id)
                 && known.is_some_and(|known| known.pool(configured()).contains(dry))
         };
@@ -143,11 +186,21 @@ impl Control {
         let now = (clock::mono(), clock::wall());
         let elapsed =
             now.0.since(std::mem::replace(&mut self.state.viewed_at, now.0)).as_secs_f64().max(0.001);
-        let mut board =
-            Board { node: self.node.clone(), http: self.http.clone(), redis: true, ..Board::default() };
+        let mut board = Board {
+            node: self.ownership.node().to_owned(),
+            http: self.http.clone(),
+            redis: true,
+            ..Board::default()
+        };
+        board.clock_shift_ms = self.config.calendar.clock_shift_ms;
         self.state.oldest_due = views.iter().map(|view| view.oldest_due).max().unwrap_or_default();
         for ShardView { numbers, .. } in views {
+            // A number that left the configuration is stopped, and nothing is shown of it.
             for view in numbers {
+                // One that is on its way out is nobody's to show.
+                if self.shard_of(&view.id).is_none() {
+                    continue;
+                }
                 let before = self.state.begun.insert(view.id.clone(), view.begun).unwrap_or(view.begun);
                 #[allow(clippy::cast_precision_loss, reason = "requests of a second or so")]
                 let rate_per_s = (view.begun - before) as f64 / elapsed;
@@ -156,7 +209,8 @@ impl Control {
                 board.numbers.push(BoardNumber::new(&view, rate_per_s, now));
             }
         }
-        let (node, text) = (&self.node, serde_json::to_string(&board).unwrap_or_default());
+        self.tell_owners(&mut board);
+        let (node, text) = (self.ownership.node(), serde_json::to_string(&board).unwrap_or_default());
         self.link
             .call(async |redis| match owner::publish_status(redis, node, &text).await {
                 // A full Redis must not keep control from hearing a pause.
