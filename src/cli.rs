@@ -4,26 +4,37 @@
 //! acknowledgement), `output` (everything printed) and `exit` (every error with its exit code).
 
 pub mod bench;
+mod bug;
 pub mod campaign;
+pub mod completions;
 pub mod config;
 pub mod context;
+mod deeds;
 pub mod demo;
+mod examples;
 pub mod exit;
+pub mod journal;
 pub mod log;
+pub mod man;
 pub mod output;
+pub mod person;
 pub mod recipients;
 pub mod scope;
 pub mod serve;
 pub mod sim;
+pub mod usage;
+pub mod webhooks;
+pub mod why;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::error::ErrorKind;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 
 use context::Context;
+use deeds::Deed;
 use exit::{CliError, Exit};
 use output::{Color, Output};
 
@@ -52,11 +63,14 @@ pub struct Global {
     /// Divides every wait, for trials against the simulator on this machine.
     #[arg(long, global = true, value_name = "N")]
     pub time_scale: Option<u32>,
+    /// Who does this, for the journal; default: CARTEIRO_ACTOR, whoever called sudo, the system's user.
+    #[arg(long, global = true, value_name = "NAME")]
+    pub actor: Option<String>,
     /// Data and errors as JSON.
     #[arg(long, global = true)]
     pub json: bool,
-    /// When to use colours.
-    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t = Color::Auto)]
+    /// Colours: auto, always or never; auto is on a terminal, unless NO_COLOR is set or TERM is dumb.
+    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t = Color::Auto, hide_possible_values = true)]
     pub color: Color,
     /// No hints and no progress.
     #[arg(long, short, global = true)]
@@ -69,12 +83,13 @@ pub enum Command {
     /// Show one campaign on this machine, from a file to the ledger's verdict.
     Demo(demo::DemoArgs),
     /// Run the engine: send what campaigns hold.
+    #[command(after_help = examples::SERVE)]
     Serve(serve::ServeArgs),
     /// Create, load, start, stop and follow campaigns.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = examples::CAMPAIGN)]
     Campaign(campaign::CampaignCommand),
     /// List, pause and resume sending numbers.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = examples::NUMBER)]
     Number(scope::ScopeCommand),
     /// List, pause and resume templates (ACCOUNT/NAME).
     #[command(subcommand)]
@@ -82,61 +97,107 @@ pub enum Command {
     /// List, pause and resume WhatsApp Business Accounts.
     #[command(subcommand)]
     Account(scope::ScopeCommand),
+    /// Look whether Meta's receipts arrive.
+    #[command(subcommand)]
+    Webhooks(webhooks::WebhooksCommand),
     /// Pause everything.
     Pause(scope::AllArgs),
     /// Let everything go on that `pause --all` stopped.
     Resume(scope::AllArgs),
+    /// The life of a message or of a person, in words.
+    Why(why::WhyArgs),
+    /// Attempts, receipts and what people did.
+    #[command(subcommand)]
+    Journal(journal::JournalCommand),
+    /// Erase a person who asks for it.
+    #[command(subcommand)]
+    Person(person::PersonCommand),
     /// Invented recipients for trials.
     #[command(subcommand)]
     Recipients(recipients::RecipientsCommand),
     /// Check and show the configuration.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = examples::CONFIG)]
     Config(config::ConfigCommand),
     /// Simulate the Cloud API, with limits, faults and a ledger.
     Sim(sim::SimArgs),
     /// Measure the engine against the simulator on this machine.
     Bench(bench::BenchArgs),
+    /// Print what a shell needs to complete commands and options.
+    #[command(after_help = examples::COMPLETIONS)]
+    Completions(completions::CompletionsArgs),
+    /// Print a page of the manual, or write them all.
+    #[command(after_help = examples::MAN)]
+    Man(man::ManArgs),
 }
 
 /// Runs the program. Called by `main` alone, while there is no other thread.
 pub fn run() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(error) => return usage(&error),
+    let args: Vec<OsString> = std::env::args_os().collect();
+    let parsed = bug::caught(|| Ok(parse(&args)));
+    let (cli, path, deed) = match parsed {
+        Ok(Ok(parsed)) => parsed,
+        Ok(Err(error)) => return usage::answer(&error, usage::output_of(&args)).into(),
+        Err(error) => {
+            usage::output_of(&args).error(&error);
+            return error.exit.into();
+        }
     };
     let out = Output::new(cli.global.json, cli.global.quiet, cli.global.color);
-    let exit = dispatch(cli, out).unwrap_or_else(|error| {
+    log::start(if matches!(cli.command, Command::Serve(_)) { "info" } else { "warn" }, out);
+    bug::watch();
+    let exit = bug::caught(|| dispatch(cli, deed.as_ref(), out)).unwrap_or_else(|error| {
+        let error = usage::with_hint(error, &path);
         out.error(&error);
         error.exit
     });
     exit.into()
 }
 
-fn dispatch(cli: Cli, out: Output) -> Result<Exit, CliError> {
+/// The arguments, the words of the command in them, and what it changes.
+fn parse(args: &[OsString]) -> Result<(Cli, String, Option<Deed>), clap::Error> {
+    let matches = Cli::command().try_get_matches_from(args)?;
+    Ok((Cli::from_arg_matches(&matches)?, usage::path(&matches), Deed::of(&matches)))
+}
+
+fn dispatch(mut cli: Cli, deed: Option<&Deed>, out: Output) -> Result<Exit, CliError> {
+    if let Command::Serve(args) = &mut cli.command
+        && let Some(node) = args.node.take()
+    {
+        cli.global.set.push(format!("ownership.node={node}"));
+    }
     let global = &cli.global;
-    log::start(if matches!(cli.command, Command::Serve(_)) { "info" } else { "warn" });
     match cli.command {
         Command::Sim(args) => return Ok(sim::run(&args).map(|()| Exit::Done)?),
-        Command::Serve(args) => return serve::run(&args, Context::new(global, out)?),
+        Command::Serve(args) => return serve::run(&args, global),
         Command::Config(command) => return config::run(&command, global, out),
         Command::Recipients(command) => return recipients::run(&command, out),
         Command::Demo(args) => return block_on(demo::run(&args, global, out)),
         Command::Bench(args) => return block_on(bench::run(&args, out)),
+        Command::Completions(args) => return completions::run(&args, out),
+        Command::Man(args) => return man::run(&args, out),
         _ => {}
     }
     let context = Context::new(global, out)?;
-    block_on(async {
+    let done = block_on(async {
         match cli.command {
             Command::Campaign(command) => campaign::run(command, &context).await,
             Command::Number(command) => scope::run(scope::Kind::Number, command, &context).await,
             Command::Template(command) => scope::run(scope::Kind::Template, command, &context).await,
             Command::Account(command) => scope::run(scope::Kind::Account, command, &context).await,
+            Command::Webhooks(command) => webhooks::run(command, &context).await,
+            Command::Person(command) => person::run(command, &context).await,
             Command::Pause(args) => scope::run_all(scope::Change::Pause, &args, &context).await,
             Command::Resume(args) => scope::run_all(scope::Change::Resume, &args, &context).await,
+            Command::Why(args) => why::run(&args, &context).await,
+            Command::Journal(command) => journal::run(&command, &context).await,
             // The others have run already.
             _ => Ok(Exit::Done),
         }
-    })
+    });
+    if let Some(deed) = deed {
+        deed.done(&done, global.actor.as_deref(), &context.config);
+    }
+    done
 }
 
 /// Runs the work on one thread, until it is done or interrupted.
@@ -160,30 +221,9 @@ async fn interruptible(work: impl Future<Output = Result<Exit, CliError>>) -> Re
     }
 }
 
-/// Help, version, or what is wrong with the arguments.
-fn usage(error: &clap::Error) -> ExitCode {
-    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
-        // Nobody reading on is no error.
-        drop(error.print());
-        return Exit::Done.into();
-    }
-    if std::env::args_os().any(|argument| argument == "--json") {
-        let text = error.render().to_string();
-        let first = text.lines().next().unwrap_or_default();
-        let message = first.strip_prefix("error: ").unwrap_or(first);
-        let hint = text.lines().find_map(|line| line.trim().strip_prefix("tip: ")).map(Into::into);
-        let error = CliError { hint, ..CliError::usage("usage", message) };
-        Output::new(true, false, Color::Never).error(&error);
-    } else {
-        drop(error.print());
-    }
-    Exit::Usage.into()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_arguments_are_consistent() {

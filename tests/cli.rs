@@ -11,10 +11,10 @@ use std::path::Path;
 
 use carteiro::app::board::{Board, BoardNumber};
 use carteiro::app::store::Store;
-use carteiro::queue::owner::{self, Ask, Ownership};
+use carteiro::queue::owner::{self, Ask, Beat};
 use carteiro::queue::{campaigns, keys};
 use futures_util::StreamExt;
-use place::{CAMPAIGN, Place, Ran, file, totals};
+use place::{CAMPAIGN, CONFIG, Place, Ran, file, totals};
 use serde_json::{Value, json};
 
 #[test]
@@ -130,6 +130,25 @@ fn what_cannot_be_done_changes_nothing() {
 }
 
 #[test]
+fn verbs_speak_the_words_of_the_operators_error_table() {
+    let place = Place::with_campaign();
+    place.write("a.csv", &file(0..5));
+    place.ok(&["campaign", "load", "teste", "a.csv"]);
+    place.ok(&["campaign", "start", "teste", "--yes"]);
+    let words = ["campaign", "retry", "teste", "--code", "131026", "--dry-run"];
+    assert_eq!(place.json(&words, 0)["name"], "undeliverable");
+    let table = include_str!("../config/errors.toml").replace("\"undeliverable\"", "\"unreachable\"");
+    place.write("errors.toml", &table);
+    place.write("carteiro.toml", &CONFIG.replace("[cloud]\n", "[cloud]\nerrors_file = \"errors.toml\"\n"));
+    assert_eq!(place.json(&words, 0)["name"], "unreachable");
+    // A table that is not valid stops every verb that needs its words, before anything is sent or asked.
+    place.write("errors.toml", "[[row]]\n");
+    assert_eq!(place.error(&words, 2)["code"], "error_table_invalid");
+    let words = ["campaign", "test", "teste", "--to", "11987654321", "--yes"];
+    assert_eq!(place.error(&words, 2)["code"], "error_table_invalid");
+}
+
+#[test]
 fn a_dry_run_changes_nothing() {
     let place = Place::new();
     place.write("a.csv", &(file(0..5) + "123,X,Ana\n"));
@@ -181,9 +200,20 @@ fn beside_an_engine(place: &Place, acknowledges: bool, args: &[&str]) -> Ran {
     runtime.block_on(async {
         let mut store = Store::open(&place.config()).await.unwrap();
         let redis = &mut store.connection;
-        let Ownership::Ours(_) = owner::own(redis, "fake", Ask::Take, 0).await.unwrap() else {
-            panic!("held")
+        let beat = |ask, acknowledged| Beat {
+            node: "fake",
+            incarnation: "i",
+            ask,
+            lease: owner::LEASE,
+            acknowledged,
+            capacity: 1,
+            leaving: false,
+            offers: None,
+            revision: None,
+            give_back: &[],
+            take: &[],
         };
+        owner::beat(redis, &beat(Ask::Join, 0)).await.unwrap();
         let throttled = |id: &str| BoardNumber {
             id: id.to_owned(),
             blocked: Some("throttle".to_owned()),
@@ -203,11 +233,11 @@ fn beside_an_engine(place: &Place, acknowledges: bool, args: &[&str]) -> Ran {
                 output = &mut running => break output.unwrap(),
                 Some(_) = events.next(), if acknowledges => {
                     let version = campaigns::version(redis).await.unwrap();
-                    owner::acknowledge(redis, "fake", version).await.unwrap();
+                    owner::beat(redis, &beat(Ask::Keep, version)).await.unwrap();
                 }
             }
         };
-        owner::own(redis, "fake", Ask::Leave, 0).await.unwrap();
+        owner::beat(redis, &beat(Ask::Leave, 0)).await.unwrap();
         drop(events);
         store.close().await.unwrap();
         Ran::of(&output)
@@ -239,6 +269,30 @@ fn a_verb_returns_when_the_engine_has_acknowledged() {
         "{}",
         ran.out
     );
+}
+
+#[test]
+fn webhooks_check_names_every_link_that_is_missing() {
+    let place = Place::new();
+    let report = place.json(&["webhooks", "check"], 1);
+    let checks: Vec<(&str, &str, Option<bool>)> = report["checks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| (one["check"].as_str().unwrap(), one["subject"].as_str().unwrap(), one["ok"].as_bool()))
+        .collect();
+    let expect = [
+        ("listening", "webhooks.listen", Some(false)),
+        ("app_secret", "100", Some(false)),
+        ("subscribed", "100", None),
+        ("receipts", "201", None),
+        ("receipts", "202", None),
+    ];
+    assert_eq!((report["ok"].as_bool(), checks.as_slice()), (Some(false), expect.as_slice()));
+    assert!(report["checks"].as_array().unwrap().iter().all(|one| one["action"].is_string()), "{report}");
+    let ran = place.run(&["webhooks", "check"]);
+    assert!(ran.out.starts_with("no  listening webhooks.listen: is not set"), "{}", ran.out);
+    check(&place, &["webhooks", "check", "--account", "9"], 2, "unknown_account");
 }
 
 #[test]

@@ -45,6 +45,9 @@ pub struct BenchArgs {
     /// Count Redis' commands for a pause with 10 messages queued and with all of them.
     #[arg(long)]
     pub pause_commands: bool,
+    /// Leave the engine's journal off, to see what it costs.
+    #[arg(long)]
+    pub no_journal: bool,
     /// Where the trial's folder is made; default: the system's folder for temporary files.
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
@@ -73,6 +76,7 @@ pub async fn run(args: &BenchArgs, out: Output) -> Result<Exit, CliError> {
         duration: args.duration,
         connections: args.connections,
         baseline: args.baseline,
+        journal: !args.no_journal,
         folder: args.dir.clone(),
     };
     let figures = bench::run(&plan, &mut |news| out.hint(out.paint(Paint::Dim, news))).await?;

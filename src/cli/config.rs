@@ -9,10 +9,14 @@ use super::Global;
 use super::context::load_config;
 use super::exit::{CliError, Exit};
 use super::output::{Output, Paint, counted};
-use crate::config::{Config, Origin, OriginLine};
+use crate::app::error_table::error_table;
+use crate::app::hours::to_civil;
+use crate::clock;
+use crate::config::{Config, Origin, OriginLine, calendars};
+use crate::domain::area::CalendarClass;
+use crate::domain::calendar::Calendar;
 use crate::domain::campaign::Campaign;
 use crate::intake::campaign_file;
-use crate::policy::classify::ErrorTable;
 
 /// `carteiro config …`
 #[derive(Debug, Subcommand)]
@@ -26,7 +30,7 @@ pub enum ConfigCommand {
 /// What to check.
 #[derive(Args, Clone, Debug)]
 pub struct CheckArgs {
-    /// Campaign files to check as well.
+    /// Campaign files to check as well; - is standard input.
     #[arg(value_name = "CAMPAIGN.toml")]
     pub campaigns: Vec<PathBuf>,
 }
@@ -49,7 +53,8 @@ pub fn run(command: &ConfigCommand, global: &Global, out: Output) -> Result<Exit
 
 fn check(args: &CheckArgs, global: &Global, out: Output) -> Result<Exit, CliError> {
     let loaded = load_config(global)?;
-    let rows = ErrorTable::builtin().rows().len();
+    let rows = error_table(&loaded.config)?.rows().len();
+    let rules = calendars::builtin()?;
     let mut campaigns = Vec::new();
     for path in &args.campaigns {
         let campaign = campaign_file::read(path)?;
@@ -60,7 +65,8 @@ fn check(args: &CheckArgs, global: &Global, out: Output) -> Result<Exit, CliErro
     if out.json {
         out.object(&json!({
             "schema": 1, "valid": true, "file": loaded.path, "accounts": config.accounts.len(),
-            "numbers": config.numbers.len(), "error_table_rows": rows, "campaigns": campaigns,
+            "numbers": config.numbers.len(), "error_table_rows": rows, "calendar_rules": rules.count(),
+            "errors_file": config.cloud.errors_file, "campaigns": campaigns,
         }))?;
         return Ok(Exit::Done);
     }
@@ -70,7 +76,10 @@ fn check(args: &CheckArgs, global: &Global, out: Output) -> Result<Exit, CliErro
     let accounts = counted(config.accounts.len() as u64, "account");
     let numbers = counted(config.numbers.len() as u64, "number");
     out.line(format!("{file}: valid, {accounts}, {numbers}"))?;
-    out.line(format!("error table: valid, {rows} rows"))?;
+    let table =
+        config.cloud.errors_file.as_ref().map(|file| format!(" {}", file.display())).unwrap_or_default();
+    out.line(format!("error table{table}: valid, {rows} rows"))?;
+    out.line(format!("calendars: valid, {} rules", rules.count()))?;
     for (path, id) in args.campaigns.iter().zip(campaigns) {
         out.line(format!("{}: valid, campaign {id}", path.display()))?;
     }
@@ -87,8 +96,13 @@ fn show(args: &ShowArgs, global: &Global, out: Output) -> Result<Exit, CliError>
                 Origin::Env(_) => "environment",
                 Origin::Flag => "command_line",
             };
+            let variable = match origin {
+                Origin::Env(name) => Some(name),
+                _ => None,
+            };
             out.object(&json!({
                 "schema": 1, "key": key, "value": value, "origin": kind, "file": origin.file(), "line": origin.line(),
+                "variable": variable,
             }))?;
         } else if args.origin {
             out.line(format!("{key} = {value}  {}", out.paint(Paint::Dim, &format!("({origin})"))))?;
@@ -123,6 +137,7 @@ pub fn check_campaign(campaign: &Campaign, config: &Config) -> Result<(), CliErr
         let hint = "add a [[number]] with it, or take it out of `numbers`";
         return Err(CliError::usage("unknown_number", problem).field("numbers").hint(hint));
     }
+    check_hours(campaign, config)?;
     if !config.numbers.iter().any(|number| number.account == *account) {
         let message = format!("account {account} has no number in the configuration");
         return Err(CliError::usage("no_number", message)
@@ -130,4 +145,19 @@ pub fn check_campaign(campaign: &Campaign, config: &Config) -> Result<(), CliErr
             .hint("add a [[number]] of this account"));
     }
     Ok(())
+}
+
+/// Whether a campaign's hours leave it a time to send.
+fn check_hours(campaign: &Campaign, config: &Config) -> Result<(), CliError> {
+    let rules = calendars::builtin()?;
+    let calendar = Calendar::new(&rules, &config.creditor_hours(&campaign.account), &campaign.calendar);
+    let never = rules.never_open(&calendar, to_civil(clock::wall(), config.calendar.clock_shift_ms));
+    if never.len() < CalendarClass::all().len() {
+        return Ok(());
+    }
+    let weeks: Vec<String> = calendar.weeks().map(ToString::to_string).collect();
+    let message = format!("the campaign never opens: {} leaves no hour in any state", weeks.join(" and "));
+    let hint =
+        "a campaign's hours narrow those of its account and of [calendar]; widen those, or correct its own";
+    Err(CliError::usage("never_open", message).field("calendar.hours").hint(hint))
 }

@@ -9,13 +9,15 @@ use tokio::sync::oneshot;
 use super::Global;
 use super::exit::{CliError, Exit};
 use super::output::Output;
+use crate::app::error_table::error_table;
 use crate::app::store::Store;
 use crate::clock;
 use crate::config::{Config, LoadOptions, Loaded};
+use crate::policy::classify::ErrorTable;
 use crate::queue::{campaigns, owner};
 
-/// How long the engine may take to acknowledge; divided by `time_scale` like every wait.
-const ACKNOWLEDGE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the engine may take to acknowledge, beyond the lease of a node that died; divided by `time_scale` like every wait.
+const ACKNOWLEDGE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Pause between two looks at its acknowledgement.
 const ACKNOWLEDGE_POLL: Duration = Duration::from_millis(10);
@@ -27,23 +29,30 @@ pub struct Context {
     pub out: Output,
     /// The configuration.
     pub config: Config,
+    /// Who does this, as they said.
+    pub actor: Option<String>,
 }
 
 /// What the engine said to a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Acknowledged {
-    /// It acts on it.
+    /// All its nodes act on it.
     By(String),
     /// No engine runs.
     NobodyRuns,
-    /// This one lives and did not answer in time.
+    /// These live and did not answer in time.
     Missing(String),
 }
 
 impl Context {
     /// Loads the configuration.
     pub fn new(global: &Global, out: Output) -> Result<Self, CliError> {
-        Ok(Self { out, config: load_config(global)?.config })
+        Ok(Self { out, config: load_config(global)?.config, actor: global.actor.clone() })
+    }
+
+    /// What replies mean: the operator's table, or the one that is part of the program.
+    pub fn error_table(&self) -> Result<ErrorTable, CliError> {
+        Ok(error_table(&self.config)?)
     }
 
     /// Runs `work` with Redis and lets go of it afterwards, whatever came of it.
@@ -97,7 +106,7 @@ impl Acknowledged {
     pub fn check(&self) -> Result<(), CliError> {
         let Self::Missing(node) = self else { return Ok(()) };
         let message = format!(
-            "the change is stored, but node {node} lives and has not acknowledged it in time; it may still begin new sends"
+            "the change is stored, but {node} lives and has not acknowledged it in time; it may still begin new sends"
         );
         let hint = "look at the node's log, then give the same command again";
         Err(CliError::new(Exit::Partial, "not_acknowledged", message).hint(hint))
@@ -106,36 +115,47 @@ impl Acknowledged {
 
 /// Loads the configuration.
 pub fn load_config(global: &Global) -> Result<Loaded, CliError> {
+    Ok(Config::load(&load_options(global)?)?)
+}
+
+/// What the configuration is loaded from.
+pub fn load_options(global: &Global) -> Result<LoadOptions, CliError> {
     let mut overrides = Vec::new();
     for set in &global.set {
         let (key, value) = set.split_once('=').ok_or_else(|| {
-            CliError::usage("usage", format!("--set {set:?} has no \"=\": write --set cloud.timeout=20s"))
+            // The word is not repeated: it may be a secret that lost its key.
+            CliError::usage("usage", "a value of --set has no \"=\"")
+                .field("--set")
+                .hint("write --set cloud.timeout=20s")
         })?;
         overrides.push((key.trim().to_owned(), value.trim().to_owned()));
     }
     if let Some(scale) = global.time_scale {
         overrides.push(("time_scale".to_owned(), scale.to_string()));
     }
-    Ok(Config::load(&LoadOptions::of_process(global.config.clone(), overrides))?)
+    Ok(LoadOptions::of_process(global.config.clone(), overrides))
 }
 
-/// Tells the engine that something changed and waits until it acts on it, or is gone.
+/// Tells the engine that something changed and waits until every node of it acts on it, or its ownership has ended.
 pub async fn announce(
     connection: &mut MultiplexedConnection,
     config: &Config,
 ) -> Result<Acknowledged, CliError> {
-    let timeout = ACKNOWLEDGE_TIMEOUT / config.time_scale.max(1);
+    let timeout = (config.ownership.lease + ACKNOWLEDGE_TIMEOUT) / config.time_scale.max(1);
     let version = campaigns::announce(connection).await?;
     let begun = clock::mono();
     loop {
-        let Some(owner) = owner::live_owner(connection).await? else {
-            return Ok(Acknowledged::NobodyRuns);
+        // A node that died is waited for until its lease has ended: until then it may not be dead.
+        let nodes = owner::live_nodes(connection).await?;
+        let names = |missing: bool| {
+            let late = nodes.iter().filter(|node| !missing || node.acknowledged < version);
+            late.map(|node| node.node.as_str()).collect::<Vec<_>>().join(", ")
         };
-        if owner.acknowledged >= version {
-            return Ok(Acknowledged::By(owner.node));
-        }
-        if clock::mono().since(begun) > timeout {
-            return Ok(Acknowledged::Missing(owner.node));
+        match nodes.iter().map(|node| node.acknowledged).min() {
+            None => return Ok(Acknowledged::NobodyRuns),
+            Some(all) if all >= version => return Ok(Acknowledged::By(names(false))),
+            Some(_) if clock::mono().since(begun) > timeout => return Ok(Acknowledged::Missing(names(true))),
+            Some(_) => {}
         }
         tokio::time::sleep(ACKNOWLEDGE_POLL).await;
     }

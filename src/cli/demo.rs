@@ -9,15 +9,12 @@ use serde_json::{Value, json};
 
 use super::Global;
 use super::exit::{CliError, Exit};
-use super::output::{Output, Paint, count, span};
+use super::output::{Output, Paint, count, line_period, span};
 use crate::clock::{self, Mono};
 use crate::demo::{self, CAMPAIGN, DemoOutcome, DemoPlan, Step};
 use crate::intake::generate::Generated;
 use crate::rig::RigError;
 use crate::sim::{FaultPlan, SimError};
-
-/// How often a plain line is printed where no bar can be drawn.
-const LINE_PERIOD: Duration = Duration::from_secs(5);
 
 /// What to do with a real account.
 const NEXT: &str = "\
@@ -64,7 +61,13 @@ pub async fn run(args: &DemoArgs, global: &Global, out: Output) -> Result<Exit, 
         // Read here too, so that a bad plan is told by line before anything is started.
         FaultPlan::read(faults).map_err(SimError::from)?;
     }
-    let mut stage = Stage { out, bar: None, started: clock::mono(), printed: Mono::default() };
+    let mut stage = Stage {
+        out,
+        bar: None,
+        started: clock::mono(),
+        printed: Mono::default(),
+        line_period: line_period(plan.time_scale),
+    };
     let outcome = demo::run(&plan, &mut |step| stage.show(&step)).await?;
     if out.json {
         out.object(&outcome_json(&outcome))?;
@@ -80,6 +83,7 @@ struct Stage {
     bar: Option<ProgressBar>,
     started: Mono,
     printed: Mono,
+    line_period: Duration,
 }
 
 impl Stage {
@@ -131,7 +135,7 @@ impl Stage {
             return;
         }
         let now = clock::mono();
-        if self.printed == Mono::default() || now.since(self.printed) >= LINE_PERIOD {
+        if self.printed == Mono::default() || now.since(self.printed) >= self.line_period {
             self.printed = now;
             self.out.hint(format!("           {} of {}, {text}", count(done), count(loaded)));
         }

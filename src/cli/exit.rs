@@ -8,13 +8,17 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
+use crate::app::error_table::ErrorsFileError;
+use crate::app::ownership::JoinError;
 use crate::app::serve::ServeError;
 use crate::app::store::StoreError;
 use crate::config::ConfigError;
+use crate::config::calendars::CalendarsError;
 use crate::intake::campaign_file::CampaignFileError;
 use crate::intake::csv::InputError;
 use crate::intake::generate::GenerateError;
 use crate::intake::load::LoadError;
+use crate::journal::JournalError;
 use crate::queue::QueueError;
 use crate::redis_server::RedisServerError;
 use crate::report::ReportError;
@@ -153,6 +157,7 @@ impl CliError {
             QueueError::ReadOnly(_) => (Exit::Unreachable, "redis_read_only"),
             QueueError::LayoutTooNew { .. } => (Exit::Failed, "layout_too_new"),
             QueueError::NoCampaign { .. } => (Exit::Usage, "no_campaign"),
+            QueueError::Archived { .. } => (Exit::Usage, "archived"),
             QueueError::CampaignExists(_) => (Exit::Usage, "campaign_exists"),
             QueueError::Fenced => (Exit::Failed, "fenced"),
             QueueError::Corrupt { .. } => (Exit::Failed, "corrupt"),
@@ -203,9 +208,25 @@ impl From<StoreError> for CliError {
     }
 }
 
+impl From<ErrorsFileError> for CliError {
+    fn from(error: ErrorsFileError) -> Self {
+        Self::usage("error_table_invalid", error.to_string())
+            .in_file(error.file().display())
+            .field("cloud.errors_file")
+            .hint("mend it after config/errors.toml; `carteiro config check` reads it again")
+    }
+}
+
 impl From<ConfigError> for CliError {
     fn from(error: ConfigError) -> Self {
         Self::of_config(&error)
+    }
+}
+
+impl From<CalendarsError> for CliError {
+    fn from(error: CalendarsError) -> Self {
+        let shown = Self::new(Exit::Failed, "calendars_invalid", error.to_string());
+        Self { line: Some(error.line as u64), ..shown.field(&error.field) }
     }
 }
 
@@ -246,6 +267,9 @@ impl From<LoadError> for CliError {
             LoadError::Queue(error) => Self::of_queue(&error),
             LoadError::Input(error) => Self { exit: Exit::Failed, ..Self::from(error) },
             LoadError::Rejects(error) => Self::new(Exit::Failed, "rejects_unwritable", error.to_string()),
+            LoadError::Duplicates { .. } => {
+                Self::new(Exit::Failed, "duplicates_unwritable", error.to_string())
+            }
             LoadError::System(_) => Self::new(Exit::Failed, "failed", error.to_string()),
         };
         shown.hint("what was loaded until then stays; loading the same file again adds only what is missing")
@@ -268,7 +292,18 @@ impl From<ReportError> for CliError {
             ReportError::Queue(error) => Self::of_queue(&error),
             ReportError::Write(cause) if is_reader_gone(&cause) => Self::reader_gone(),
             ReportError::Write(_) => Self::new(Exit::Failed, "unwritable", error.to_string()),
+            ReportError::Journal(_) => Self::new(Exit::Failed, "journal_unreadable", error.to_string()),
+            ReportError::Input(error) => Self::from(error).field("--join"),
+            ReportError::Original { ref path, .. } => {
+                Self::usage("unreadable", error.to_string()).in_file(path.display()).field("--join")
+            }
         }
+    }
+}
+
+impl From<JournalError> for CliError {
+    fn from(error: JournalError) -> Self {
+        Self::new(Exit::Failed, "journal", error.to_string())
     }
 }
 
@@ -285,9 +320,14 @@ impl From<ServeError> for CliError {
         match error {
             ServeError::Store(error) => error.into(),
             ServeError::Queue(error) => error.into(),
-            ServeError::Owned { .. } => Self::new(Exit::Refused, "another_serve", message),
-            ServeError::Lost => Self::new(Exit::Failed, "ownership_lost", message),
+            ServeError::Errors(error) => error.into(),
+            ServeError::Join(JoinError::Queue(error)) => error.into(),
+            ServeError::Join(JoinError::NameTaken { .. }) => {
+                Self::new(Exit::Refused, "another_serve", message)
+            }
+            ServeError::Calendars(error) => error.into(),
             ServeError::Endpoint(_) => Self::usage("config_invalid", message).field("cloud"),
+            ServeError::Journal(_) => Self::new(Exit::Failed, "journal_unwritable", message),
             ServeError::Http(_) | ServeError::System { .. } => Self::new(Exit::Failed, "failed", message),
             ServeError::Interrupted => Self::new(Exit::Interrupted, "interrupted", message),
         }
@@ -324,7 +364,8 @@ mod tests {
 
     #[test]
     fn the_engine_ends_in_the_same_codes() {
-        check(ServeError::Owned { node: "a".to_owned(), age_ms: 1 }, Exit::Refused, "another_serve");
+        let taken = JoinError::NameTaken { node: "a".to_owned() };
+        check(ServeError::Join(taken), Exit::Refused, "another_serve");
         check(ServeError::Queue(QueueError::Loading), Exit::Unreachable, "redis_loading");
         check(ServeError::Interrupted, Exit::Interrupted, "interrupted");
     }

@@ -1,6 +1,6 @@
 //! Everything the program prints: data to stdout, progress, hints and errors to stderr.
 //!
-//! The only place that writes to either. A reader that goes away (`| head`) ends the program quietly. No value is
+//! The only place that writes to either, but for clap's own words in `usage`. A reader that goes away (`| head`) ends the program quietly. No value is
 //! ever cut to a width.
 
 use std::io::{self, IsTerminal, Write};
@@ -9,6 +9,10 @@ use std::time::Duration;
 use clap::ValueEnum;
 
 use super::exit::{CliError, Exit, is_reader_gone};
+use super::usage::without_phones;
+
+/// How often progress is told where no bar can be drawn.
+const LINE_PERIOD: Duration = Duration::from_secs(10);
 
 /// `--color`
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -45,6 +49,9 @@ pub struct Output {
     /// No hints and no progress.
     pub quiet: bool,
     color: bool,
+    color_errors: bool,
+    /// The terminal cannot move its cursor.
+    is_dumb: bool,
     stdout_is_terminal: bool,
     stderr_is_terminal: bool,
 }
@@ -54,23 +61,36 @@ impl Output {
     pub fn new(json: bool, quiet: bool, color: Color) -> Self {
         let stdout_is_terminal = io::stdout().is_terminal();
         let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-        let plain = set("NO_COLOR").is_some() || set("TERM").is_some_and(|term| term == "dumb");
-        let color = match color {
-            Color::Auto => stdout_is_terminal && !plain,
+        let is_dumb = set("TERM").is_some_and(|term| term == "dumb");
+        let plain = set("NO_COLOR").is_some() || is_dumb;
+        let stderr_is_terminal = io::stderr().is_terminal();
+        let colored = |is_terminal: bool| match color {
+            Color::Auto => is_terminal && !plain,
             Color::Always => true,
             Color::Never => false,
         };
-        Self { json, quiet, color, stdout_is_terminal, stderr_is_terminal: io::stderr().is_terminal() }
+        let (color, color_errors) = (colored(stdout_is_terminal), colored(stderr_is_terminal));
+        Self { json, quiet, color, color_errors, is_dumb, stdout_is_terminal, stderr_is_terminal }
     }
 
-    /// Whether data goes to a person's terminal.
+    /// Whether data goes to a person's terminal, where it can be drawn again.
     pub fn to_terminal(&self) -> bool {
-        self.stdout_is_terminal
+        self.stdout_is_terminal && !self.is_dumb
+    }
+
+    /// Whether data is in colour.
+    pub fn colors(&self) -> bool {
+        self.color
+    }
+
+    /// Whether errors, hints and logs are in colour.
+    pub fn colors_errors(&self) -> bool {
+        self.color_errors
     }
 
     /// Whether a progress bar may be drawn.
     pub fn draws_bars(&self) -> bool {
-        self.stderr_is_terminal && !self.quiet && !self.json
+        self.stderr_is_terminal && !self.is_dumb && !self.quiet && !self.json
     }
 
     /// Whether somebody can be asked.
@@ -102,6 +122,12 @@ impl Output {
         }
     }
 
+    /// Says what is about to be done: always before a question, else as a hint.
+    pub fn about_to(&self, text: impl AsRef<str>, asks: bool) {
+        let unless_asked = Self { quiet: self.quiet && !asks, ..*self };
+        unless_asked.hint(text);
+    }
+
     /// A question; no line end.
     pub fn ask(&self, text: &str) {
         let mut stderr = io::stderr().lock();
@@ -115,15 +141,24 @@ impl Output {
         }
         let mut stderr = io::stderr().lock();
         if self.json {
-            drop(write_line(&mut stderr, &error.to_json().to_string()));
+            let clean_box = |text: &str| without_phones(text).into();
+            let told = CliError {
+                message: without_phones(&error.message),
+                field: error.field.as_deref().map(clean_box),
+                hint: error.hint.as_deref().map(clean_box),
+                ..error.clone()
+            };
+            drop(write_line(&mut stderr, &told.to_json().to_string()));
             return;
         }
         let file = error.file.as_deref().filter(|file| !error.message.contains(*file));
         let file = file.map(|file| format!("{file}: ")).unwrap_or_default();
-        drop(write_line(&mut stderr, &format!("error: {file}{}", error.message)));
+        let word = if self.color_errors { "\x1b[31merror:\x1b[0m" } else { "error:" };
+        let message = without_phones(&error.message);
+        drop(write_line(&mut stderr, &format!("{word} {file}{message}")));
         // Most messages end with what to do; it is said once.
         if let Some(hint) = error.hint.as_deref().filter(|hint| !error.message.contains(*hint)) {
-            drop(write_line(&mut stderr, &format!("hint: {hint}")));
+            drop(write_line(&mut stderr, &format!("hint: {}", without_phones(hint))));
         }
     }
 
@@ -141,6 +176,11 @@ impl Output {
         };
         format!("\x1b[{code}m{text}\x1b[0m")
     }
+}
+
+/// How often progress is told where no bar can be drawn; divided by `time_scale` like every wait.
+pub fn line_period(time_scale: u32) -> Duration {
+    LINE_PERIOD / time_scale.max(1)
 }
 
 /// A count with its thousands apart: `1,234,567`.

@@ -15,6 +15,7 @@ use crate::intake::generate::{Generated, Plan, generate};
 #[derive(Debug, Subcommand)]
 pub enum RecipientsCommand {
     /// Write invented Brazilian debtors of all 27 states as CSV. The same seed writes the same file.
+    #[command(after_help = super::examples::GENERATE)]
     Generate(GenerateArgs),
 }
 

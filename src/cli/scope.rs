@@ -34,7 +34,7 @@ const ALIKE_MIN: f64 = 0.8;
 /// Which one.
 #[derive(Args, Clone, Debug)]
 pub struct ScopeArgs {
-    /// phone_number_id, ACCOUNT/TEMPLATE or account id.
+    /// A number's phone_number_id, a template's ACCOUNT/NAME (or NAME alone while there is one), an account's id.
     pub id: String,
     /// Say what would be done, and do nothing.
     #[arg(long)]
@@ -233,7 +233,7 @@ async fn list(kind: Kind, context: &Context, redis: &mut MultiplexedConnection) 
             .filter(|scope| kind.named(bare(scope)) == **scope)
             .map(|scope| bare(scope).to_owned()),
     );
-    let table = ErrorTable::builtin();
+    let table = context.error_table()?;
     for id in ids {
         let row = row(kind, &id, &world, &context.config, &table);
         if context.out.json {
@@ -275,6 +275,8 @@ fn row(kind: Kind, id: &str, world: &World, config: &Config, table: &ErrorTable)
             row["limit_per_s"] = json!(configured.and_then(|number| number.rate_per_s));
             row["rate_per_s"] = json!(shown.map(|number| number.rate_per_s));
             row["in_flight"] = json!(shown.map(|number| number.in_flight));
+            row["node"] = json!(shown.and_then(|number| number.node.as_ref()));
+            row["since"] = json!(shown.and_then(|number| number.since_ms).map(rfc3339));
             row["blocked"] = json!(shown.and_then(|number| number.blocked.as_ref()));
             row["blocked_until"] = json!(shown.and_then(|number| number.blocked_until_ms).map(rfc3339));
         }
@@ -302,6 +304,9 @@ fn line(row: &Value, out: &Output) -> String {
     }
     if let Some(rate) = row["rate_per_s"].as_f64() {
         line += &format!("  now {rate:.0}/s  in flight {}", row["in_flight"]);
+    }
+    if let (Some(node), Some(since)) = (text("node"), text("since")) {
+        line += &format!("  owner {node} since {since}");
     }
     if let Some(blocked) = text("blocked") {
         let until = text("blocked_until").map(|until| format!(" until {until}")).unwrap_or_default();

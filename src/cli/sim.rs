@@ -4,13 +4,17 @@ use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use jiff::Timestamp;
 use nix::sys::signal::{SigSet, Signal};
 
+use crate::clock::WallMs;
+use crate::domain::calendar::parse_instant;
 use crate::limits;
-use crate::sim::{FaultPlan, Server, SimConfig, SimError, Stopper};
+use crate::sim::{FaultPlan, Library, Server, SimConfig, SimError, Stopper, WebhookConfig};
 
 /// Simulate the Cloud API: limits, faults, and a ledger that judges what was sent.
 ///
@@ -35,6 +39,10 @@ pub struct SimArgs {
     /// Fault plan (TOML), such as config/faults/rough-day.toml.
     #[arg(long, value_name = "FILE")]
     pub faults: Option<PathBuf>,
+    /// Templates that exist: JSON as Meta lists them, campaign files (TOML), or folders of them; repeatable. Without it
+    /// those of config/campaigns are listed, and sends of any template are taken.
+    #[arg(long, value_name = "PATH")]
+    pub templates: Vec<PathBuf>,
     /// Divides the times of the plan, latencies, stalls and the pair interval (rates stay).
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub time_scale: u32,
@@ -50,6 +58,21 @@ pub struct SimArgs {
     /// Keep the ids of all messages taken, for GET /_sim/taken_ids.
     #[arg(long)]
     pub keep_ids: bool,
+    /// Tell what became of the messages taken: the whole URL, such as http://127.0.0.1:9465/webhooks/whatsapp.
+    #[arg(long, value_name = "URL", requires = "secret")]
+    pub webhook: Option<String>,
+    /// Variable of the environment with the app's secret, which signs the webhooks.
+    #[arg(long, value_name = "NAME", group = "secret")]
+    pub app_secret_env: Option<String>,
+    /// File with the app's secret.
+    #[arg(long, value_name = "FILE", group = "secret")]
+    pub app_secret_file: Option<PathBuf>,
+    /// Account that the webhooks name.
+    #[arg(long, value_name = "ID", default_value = "100000000000001")]
+    pub webhook_account: String,
+    /// Judge hours as if it were this time at the start, such as 2026-11-23T07:59:30.
+    #[arg(long, value_name = "TIME", value_parser = parse_instant)]
+    pub clock_at: Option<Timestamp>,
     /// Stop when standard input closes, so that it never outlives its parent.
     #[arg(long)]
     pub until_stdin_closes: bool,
@@ -72,7 +95,28 @@ impl SimArgs {
             time_scale: self.time_scale,
             tls: self.tls,
             keep_ids: self.keep_ids,
+            library: Arc::new(match self.templates.as_slice() {
+                [] => Library::default(),
+                paths => Library::read(paths)?,
+            }),
+            webhook: self.webhook()?,
+            clock_at: self.clock_at.map(|at| WallMs(u64::try_from(at.as_millisecond()).unwrap_or(0))),
         })
+    }
+
+    fn webhook(&self) -> Result<Option<WebhookConfig>, SimError> {
+        let Some(url) = self.webhook.clone() else { return Ok(None) };
+        let secret = match (&self.app_secret_env, &self.app_secret_file) {
+            (Some(name), _) => {
+                std::env::var(name).map_err(|_| format!("the environment has no variable {name:?}"))
+            }
+            (None, Some(path)) => std::fs::read_to_string(path)
+                .map_err(|error| format!("cannot read the secret in {}: {error}", path.display())),
+            (None, None) => Err("--webhook needs --app-secret-env or --app-secret-file".to_owned()),
+        };
+        let secret = secret.map_err(SimError::Config)?;
+        let app_secret = secret.trim().into();
+        Ok(Some(WebhookConfig { url, app_secret, account: self.webhook_account.clone() }))
     }
 }
 

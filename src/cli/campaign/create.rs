@@ -6,6 +6,7 @@ use super::super::config::check_campaign;
 use super::super::context::Context;
 use super::super::exit::{CliError, Exit};
 use super::CreateArgs;
+use crate::app::media::{self, Uploader};
 use crate::app::store::Store;
 use crate::clock;
 use crate::domain::campaign::CampaignState;
@@ -18,10 +19,27 @@ pub async fn run(args: &CreateArgs, context: &Context) -> Result<Exit, CliError>
     let campaign = campaign_file::parse(&text, &file)?;
     check_campaign(&campaign, &context.config).map_err(|error| error.in_file(&file))?;
     let id = campaign.id.as_str();
+    let document =
+        media::fixed_file(&campaign, &args.file).map_err(|error| CliError::from(error).in_file(&file))?;
     if args.dry_run {
         return say(context, id, None, Created::Would);
     }
-    context.with_store(async |store| create(context, store, id, &text).await).await
+    context
+        .with_store(async |store| {
+            if let Some(document) = &document {
+                // Before the campaign is there: without its document it could not be sent.
+                let uploader = Uploader::new(&context.config, &campaign)?;
+                uploader.ensure(&mut store.connection, document).await?;
+            }
+            let done = create(context, store, id, &text).await?;
+            if let Some(document) = &document {
+                let record = campaigns::find(&mut store.connection, id).await?;
+                let uploader = Uploader::new(&context.config, &campaign)?;
+                media::fix(&mut store.connection, &uploader, &record, document).await?;
+            }
+            Ok(done)
+        })
+        .await
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

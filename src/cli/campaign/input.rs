@@ -1,35 +1,51 @@
-//! The recipients of a load as a stream: opened, header checked, size guessed; and where their rejects go.
+//! The recipients of a load: opened, their header checked; and where their rejects and duplicates go.
 
-use std::fmt;
-use std::fs::File;
-use std::io::{self, Cursor, Read};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+
+use clap::Args;
 
 use super::super::exit::CliError;
 use super::LoadArgs;
 use crate::domain::campaign::Campaign;
-use crate::intake::csv::{InputError, RowReader};
+use crate::intake::csv::InputError;
+use crate::intake::encoding::Encoding;
 use crate::intake::reject::RejectWriter;
+use crate::intake::rows::{InputFormat, InputOptions, RowSource};
 
-/// The recipients, with the beginning read ahead: its header is checked, and its rows tell how many will come.
-pub struct Input {
-    /// All of its bytes.
-    pub source: Box<dyn Read + Send>,
-    /// Size in bytes, if it is a file.
-    pub size: Option<u64>,
-    /// Rows expected, from the size and the rows seen.
-    pub rows: Option<u64>,
+/// How recipients are read.
+#[derive(Args, Clone, Debug, Default)]
+pub struct InputArgs {
+    /// csv, ndjson or xlsx; default: found by the file's beginning.
+    #[arg(long)]
+    pub format: Option<String>,
+    /// utf-8 or windows-1252; default: found by the file's beginning.
+    #[arg(long)]
+    pub encoding: Option<String>,
+    /// Sheet of an XLSX; default: its first.
+    #[arg(long)]
+    pub sheet: Option<String>,
 }
 
-/// Where rejects go. They may not overwrite the input, nor push an older rejects file over it.
-pub fn rejects_path(args: &LoadArgs) -> Result<PathBuf, CliError> {
+/// Where rejects and duplicates go. They may not overwrite the input, nor push an older rejects file over it.
+pub fn paths_beside(args: &LoadArgs) -> Result<(PathBuf, PathBuf), CliError> {
     let from_stdin = args.file == Path::new("-");
-    let rejects = match &args.rejects {
+    for (given, option) in [(&args.rejects, "--rejects"), (&args.duplicates, "--duplicates")] {
+        if given.as_deref() == Some(Path::new("-")) {
+            let message = "rejected and repeated rows hold personal data, so they go to a file and never to standard output";
+            return Err(CliError::usage("usage", message)
+                .field(option)
+                .hint(format!("name a file with {option}")));
+        }
+    }
+    let beside = |given: &Option<PathBuf>, end: &str, default: fn(&Path) -> PathBuf| match given {
         Some(path) => path.clone(),
-        None if from_stdin => PathBuf::from(format!("{}.rejects.csv", args.id)),
-        None => RejectWriter::path_beside(&args.file),
+        None if from_stdin => PathBuf::from(format!("{}.{end}", args.id)),
+        None => default(&args.file),
     };
+    let rejects = beside(&args.rejects, "rejects.csv", RejectWriter::path_beside);
+    let duplicates = beside(&args.duplicates, "duplicates.csv", duplicates_beside);
     let same = |one: &Path| {
         let (one, input) = (std::fs::metadata(one).ok()?, std::fs::metadata(&args.file).ok()?);
         ((one.dev(), one.ino()) == (input.dev(), input.ino())).then_some(())
@@ -43,42 +59,46 @@ pub fn rejects_path(args: &LoadArgs) -> Result<PathBuf, CliError> {
             .field("--rejects")
             .hint("name another file with --rejects"));
     }
-    Ok(rejects)
+    if (!from_stdin && same(&duplicates).is_some()) || duplicates == rejects {
+        let message = format!(
+            "the duplicates file {} would overwrite the input or the rejects; nothing was loaded",
+            duplicates.display()
+        );
+        return Err(CliError::usage("duplicates_is_input", message)
+            .field("--duplicates")
+            .hint("name another file with --duplicates"));
+    }
+    Ok((rejects, duplicates))
+}
+
+/// What the arguments say about the input.
+pub fn options(args: &InputArgs) -> Result<InputOptions, CliError> {
+    let named = |given: &Option<String>, flag: &str, names: &[&str]| {
+        let Some(given) = given else { return Ok(None) };
+        let found = names.iter().position(|name| *name == given.to_ascii_lowercase());
+        let message = || format!("{flag} `{given}` is none of {}", names.join(", "));
+        found.map(Some).ok_or_else(|| CliError::usage("usage", message()).field(flag))
+    };
+    let formats = InputFormat::ALL.map(InputFormat::as_str);
+    let encodings = Encoding::ALL.map(Encoding::as_str);
+    Ok(InputOptions {
+        format: named(&args.format, "--format", &formats)?.map(|at| InputFormat::ALL[at]),
+        encoding: named(&args.encoding, "--encoding", &encodings)?.map(|at| Encoding::ALL[at]),
+        sheet: args.sheet.clone(),
+    })
 }
 
 /// Opens the recipients and checks their header.
-pub fn open(path: &Path, campaign: &Campaign) -> Result<Input, CliError> {
-    let (source, size): (Box<dyn Read + Send>, _) = if path == Path::new("-") {
-        (Box::new(io::stdin()), None)
+pub fn open(path: &Path, campaign: &Campaign, options: &InputOptions) -> Result<RowSource, InputError> {
+    if path == Path::new("-") {
+        RowSource::from_reader(Box::new(io::stdin()), campaign, options)
     } else {
-        let file = File::open(path).map_err(InputError::Unreadable)?;
-        let metadata = file.metadata().map_err(InputError::Unreadable)?;
-        let size = metadata.is_file().then_some(metadata.len());
-        (Box::new(file), size)
-    };
-    let mut ahead = Ahead { source, seen: Vec::new() };
-    RowReader::new(&mut ahead, campaign)?;
-    let lines = ahead.seen.iter().filter(|byte| **byte == b'\n').count().max(1) as u64;
-    let rows = size.map(|size| size.saturating_mul(lines) / (ahead.seen.len() as u64).max(1));
-    Ok(Input { source: Box::new(Cursor::new(ahead.seen).chain(ahead.source)), size, rows })
-}
-
-/// Keeps what was read, so that it can be read again. The header's reader asks for at most a few records.
-struct Ahead {
-    source: Box<dyn Read + Send>,
-    seen: Vec<u8>,
-}
-
-impl Read for Ahead {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.source.read(buffer)?;
-        self.seen.extend_from_slice(&buffer[..read]);
-        Ok(read)
+        RowSource::open(path, campaign, options)
     }
 }
 
-impl fmt::Debug for Input {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Input").field("size", &self.size).field("rows", &self.rows).finish_non_exhaustive()
-    }
+fn duplicates_beside(input: &Path) -> PathBuf {
+    let mut name = input.as_os_str().to_owned();
+    name.push(".duplicates.csv");
+    name.into()
 }

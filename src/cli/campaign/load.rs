@@ -1,4 +1,4 @@
-//! `carteiro campaign load`: recipients of a CSV file into the lanes of a campaign.
+//! `carteiro campaign load`: recipients of a file into the lanes of a campaign.
 //!
 //! The header is read before anything is changed, so a file that cannot be used changes nothing. A load that breaks
 //! off leaves whole chunks; the campaign stays where it was (a draft stays a draft), and loading again adds the rest.
@@ -15,21 +15,24 @@ use super::super::context::Context;
 use super::super::exit::{CliError, Exit};
 use super::super::output::{Paint, count, counted};
 use super::LoadArgs;
-use super::input::{Input, open, rejects_path};
+use super::documents::Documents;
+use super::input::{open, options, paths_beside};
 use super::meter::Meter;
+use super::plan::rows::{Known, Scanned, scan};
 use super::world::{definition, pool};
+use crate::app::media;
 use crate::app::store::{Store, StoreError};
-use crate::clock;
+use crate::clock::{self, Mono};
 use crate::config::Config;
 use crate::domain::campaign::{Campaign, CampaignState, Transition, Verb, after};
 use crate::domain::ids::{CampaignSeq, LaneId, NumberId};
-use crate::intake::csv::RowReader;
+use crate::intake::guards::{Erased, Guards};
 use crate::intake::lanes::{EXPECTED_DEFAULT, Lanes};
 use crate::intake::load::{LoadError, LoadPlan, Loaded, Progress, load};
-use crate::intake::row::Outcome;
+use crate::intake::rows::RowSource;
 use crate::policy::route;
 use crate::queue::campaigns::{self, CampaignRecord, LoadTotals};
-use crate::queue::lane;
+use crate::queue::{erasure, lane};
 use crate::redis_server::RedisServer;
 
 /// Weight of a number without a limit, among numbers that have one.
@@ -40,65 +43,107 @@ const MOVES_MAX: usize = 16;
 
 /// Runs the command.
 pub async fn run(args: &LoadArgs, context: &Context) -> Result<Exit, CliError> {
-    let rejects = rejects_path(args)?;
+    let (beside, options) = (paths_beside(args)?, options(&args.input)?);
+    let begun = clock::mono();
     context
         .with_store(async |store| {
             let record = campaigns::find(&mut store.connection, &args.id).await?;
             if let Transition::Refused { why } = after(record.state, Verb::Load) {
                 return Err(CliError::usage("not_now", format!("campaign {}: {why}", record.id)));
             }
-            let campaign = definition(&record)?;
-            let input = open(&args.file, &campaign).map_err(|error| error.in_file(args.file.display()))?;
-            if args.dry_run {
-                return dry_run(input, &campaign, context);
+            if record.closed {
+                let message = format!(
+                    "campaign {} is closed: it takes no more recipients; nothing was loaded",
+                    record.id
+                );
+                return Err(CliError::usage("closed", message).hint("create another campaign for them"));
             }
-            let loaded = into_lanes(input, &record, campaign, rejects, store, context).await?;
-            say(&record, &loaded, &mut store.connection, context).await
+            let campaign = definition(&record)?;
+            let input = open(&args.file, &campaign, &options)
+                .map_err(|error| CliError::from(error).in_file(args.file.display()))?;
+            let documents = Documents::gather(&args.file, &campaign, &options)?;
+            let key = store.installation.key;
+            let erased = Erased::new(erasure::all(&mut store.connection).await?, key);
+            if args.dry_run {
+                let guards = Guards { erased, files: documents.map(Documents::unsent) };
+                let lanes = Lanes::frozen(record.expected, &record.slices);
+                let redis = &mut store.connection;
+                let known = lanes.map(|lanes| Known { redis, seq: record.seq, lanes });
+                let mut rows = input.guarded(Arc::new(guards));
+                let scanned = scan(&mut rows, &campaign, key, known).await?;
+                return would(&record, &scanned, begun, context);
+            }
+            let files = match documents {
+                Some(documents) => {
+                    Some(documents.upload(&store.connection, (record.seq, &campaign), context).await?)
+                }
+                None => None,
+            };
+            if record.state != CampaignState::Draft {
+                media::ready(&mut store.connection, &record, &campaign, &context.config).await?;
+            }
+            let guards = Guards { erased, files };
+            let loaded = into_lanes(input, &record, (campaign, guards), beside, store, context).await?;
+            say(&record, &loaded, begun, &mut store.connection, context).await
         })
         .await
 }
 
-/// Checks every row and loads none.
-fn dry_run(input: Input, campaign: &Campaign, context: &Context) -> Result<Exit, CliError> {
-    let mut reader = RowReader::new(input.source, campaign)?;
-    let (mut rows, mut reasons) = (0u64, BTreeMap::<&str, u64>::new());
-    while let Some(outcome) = reader.next_row()? {
-        rows += 1;
-        if let Outcome::Reject(reject) = outcome {
-            *reasons.entry(reject.reason_code()).or_default() += 1;
-        }
-    }
-    let rejected: u64 = reasons.values().sum();
-    if context.out.json {
-        context.out.object(&json!({
-            "schema": 1, "id": campaign.id, "dry_run": true, "rows": rows, "rejected": rejected, "reasons": reasons,
+/// Says what a load would do. Whether a row differs from one that is loaded already is not known: only that it repeats
+/// it.
+fn would(
+    record: &CampaignRecord,
+    scanned: &Scanned,
+    begun: Mono,
+    context: &Context,
+) -> Result<Exit, CliError> {
+    let reasons: BTreeMap<&str, u64> = scanned.rejected.iter().map(|(why, fate)| (*why, fate.rows)).collect();
+    let (rejected, known) = (scanned.rejected_rows(), scanned.known.as_ref().map_or(0, |fate| fate.rows));
+    let (rows, differs) = (scanned.rows, scanned.differing.rows);
+    let duplicate = known + scanned.repeated.rows + differs;
+    let out = &context.out;
+    if out.json {
+        out.object(&json!({
+            "schema": 1, "id": record.id, "state": record.state.as_str(), "rows": rows, "loaded": 0,
+            "new": scanned.new, "duplicate": duplicate, "known": known, "duplicate_differs": differs,
+            "rejected": rejected, "reasons": reasons, "rejects_file": null, "duplicates_file": null, "dry_run": true,
+            "elapsed_ms": elapsed_ms(begun),
         }))?;
     } else {
-        context.out.line(format!(
-            "campaign {}: {}, {} good, {} would be rejected; nothing was loaded",
-            campaign.id,
+        let [new, duplicate, refused] = [scanned.new, duplicate, rejected].map(count);
+        out.line(format!(
+            "campaign {}: {}, {new} would be loaded, {duplicate} duplicate, {refused} rejected; nothing was loaded",
+            record.id,
             counted(rows, "row"),
-            count(rows - rejected),
-            count(rejected)
         ))?;
+        if known > 0 {
+            let known = out.paint(Paint::Yellow, &count(known));
+            out.line(format!("  {known} duplicate of what is loaded already"))?;
+        }
+        say_differs(differs, context)?;
         say_reasons(&reasons, context)?;
     }
     Ok(if rejected > 0 { Exit::Partial } else { Exit::Done })
 }
 
 async fn into_lanes(
-    input: Input,
+    input: RowSource,
     record: &CampaignRecord,
-    campaign: Campaign,
-    rejects: PathBuf,
+    (campaign, guards): (Campaign, Guards),
+    (rejects, duplicates): (PathBuf, PathBuf),
     store: &mut Store,
     context: &Context,
 ) -> Result<Loaded, CliError> {
     let redis = &mut store.connection;
-    let lanes = freeze(record, campaign.expected.or(input.rows).unwrap_or(EXPECTED_DEFAULT), redis).await?;
+    let lanes =
+        freeze(record, campaign.expected.or(input.rows_expected()).unwrap_or(EXPECTED_DEFAULT), redis)
+            .await?;
     let numbers = numbers(record.seq, &lanes, &campaign, &context.config, redis).await?;
     // The time comes first, so that loads sort by it.
-    let name = format!("{:012x}{:08x}", clock::wall().0, rand::random::<u32>());
+    let began_ms = clock::wall().0;
+    let name = format!("{began_ms:012x}{:08x}", rand::random::<u32>());
+    let began = |name: &String| u64::from_str_radix(name.get(..12)?, 16).ok();
+    let loads = record.loads.keys().filter_map(began).chain([began_ms]).collect();
     // A sign of life before the state is looked at: an engine that sees it does not call the campaign done.
     let nothing = LoadTotals::default();
     campaigns::load_progress(redis, record.seq, &name, nothing, Some(clock::wall().0)).await?;
@@ -109,8 +154,11 @@ async fn into_lanes(
         lanes,
         numbers,
         key: store.installation.key,
+        guards: Arc::new(guards),
         load: name,
         rejects,
+        duplicates,
+        loads,
         redis: store.client.clone(),
         timeouts: store.timeouts,
     };
@@ -195,15 +243,15 @@ async fn move_on(
 /// Loads from a thread of its own, so that Ctrl-C and the progress are served meanwhile.
 async fn in_thread(
     plan: LoadPlan,
-    input: Input,
+    input: RowSource,
     mut server: Option<&mut RedisServer>,
     context: &Context,
 ) -> Result<Loaded, CliError> {
     let progress = Arc::new(Progress::default());
-    let mut meter = Meter::new(&context.out, input.size);
+    let mut meter = Meter::new(&context.out, input.size(), context.config.time_scale);
     let (tell, mut told) = oneshot::channel::<Result<Loaded, LoadError>>();
     let shared = progress.clone();
-    let work = move || drop(tell.send(load(plan, input.source, &shared)));
+    let work = move || drop(tell.send(load(plan, input, &shared)));
     let thread = std::thread::Builder::new().name("load".to_owned()).spawn(work);
     thread.map_err(|error| CliError::from(LoadError::System(error)))?;
     let mut exited = std::pin::pin!(exit_of(server.as_deref()));
@@ -239,6 +287,7 @@ fn exit_of(server: Option<&RedisServer>) -> impl Future<Output = ()> + use<> {
 async fn say(
     record: &CampaignRecord,
     loaded: &Loaded,
+    begun: Mono,
     redis: &mut MultiplexedConnection,
     context: &Context,
 ) -> Result<Exit, CliError> {
@@ -249,6 +298,8 @@ async fn say(
         out.object(&json!({
             "schema": 1, "id": record.id, "state": state.as_str(), "rows": rows, "loaded": new, "duplicate": duplicate,
             "rejected": rejected, "reasons": loaded.reasons, "rejects_file": loaded.rejects,
+            "dry_run": false, "elapsed_ms": elapsed_ms(begun), "new": new, "known": null,
+            "duplicate_differs": loaded.duplicate_differs, "duplicates_file": loaded.duplicates,
         }))?;
     } else {
         let [new, duplicate, refused] = [new, duplicate, rejected].map(count);
@@ -257,7 +308,11 @@ async fn say(
             "campaign {}: {rows}, {new} loaded, {duplicate} duplicate, {refused} rejected",
             record.id
         ))?;
+        say_differs(loaded.duplicate_differs, context)?;
         say_reasons(&loaded.reasons, context)?;
+        if let Some(path) = &loaded.duplicates {
+            out.line(format!("duplicates: {}", path.display()))?;
+        }
         if let Some(path) = &loaded.rejects {
             out.line(format!("rejects: {}", path.display()))?;
             out.hint("correct them there and load that file");
@@ -267,6 +322,18 @@ async fn say(
         }
     }
     Ok(if rejected > 0 { Exit::Partial } else { Exit::Done })
+}
+
+fn elapsed_ms(begun: Mono) -> u64 {
+    u64::try_from(clock::mono().since(begun).as_millis()).unwrap_or(u64::MAX)
+}
+
+fn say_differs(differs: u64, context: &Context) -> Result<(), CliError> {
+    if differs > 0 {
+        let differs = context.out.paint(Paint::Yellow, &count(differs));
+        context.out.line(format!("  {differs} duplicate_differs: repeat a row with other values"))?;
+    }
+    Ok(())
 }
 
 fn say_reasons(reasons: &BTreeMap<&str, u64>, context: &Context) -> Result<(), CliError> {

@@ -6,15 +6,12 @@ use std::time::Duration;
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 use tokio::time::{Interval, interval_at};
 
-use super::super::output::{Output, count};
+use super::super::output::{Output, count, line_period};
 use crate::clock::{self, Mono};
 use crate::intake::load::Progress;
 
 /// How often a bar is drawn.
 const BAR_PERIOD: Duration = Duration::from_millis(100);
-
-/// How often a line is printed.
-const LINE_PERIOD: Duration = Duration::from_secs(10);
 
 /// Shows how far a load got.
 #[derive(Debug)]
@@ -28,9 +25,9 @@ pub struct Meter {
 
 impl Meter {
     /// For an input of so many bytes, if that is known.
-    pub fn new(out: &Output, size: Option<u64>) -> Self {
+    pub fn new(out: &Output, size: Option<u64>, time_scale: u32) -> Self {
         let bar = out.draws_bars().then(|| bar(size));
-        let period = if bar.is_some() { BAR_PERIOD } else { LINE_PERIOD };
+        let period = if bar.is_some() { BAR_PERIOD } else { line_period(time_scale) };
         let ticks = interval_at(clock::mono().to_tokio() + period, period);
         Self { out: *out, bar, size, begun: clock::mono(), ticks }
     }

@@ -5,10 +5,13 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::super::output::{Output, Paint, count, counted, rfc3339, span};
+use super::hours;
 use super::verbs::duration;
 use super::world::{Block, Rows, View, World};
+use crate::app::hours::to_civil;
 use crate::clock::WallMs;
 use crate::domain::campaign::CampaignState;
+use crate::domain::receipt::flags;
 use crate::domain::record::State;
 use crate::policy::classify::ErrorTable;
 use crate::policy::classify::table::Row;
@@ -52,9 +55,12 @@ impl Shown<'_> {
             "priority": campaign.priority.as_str(), "lanes": record.lanes(), "expected": record.expected,
             "rows": rows.rows, "loaded": rows.loaded, "duplicate": rows.duplicate, "rejected": rows.rejected,
             "loading": rows.loading, "load_broke_off": rows.broke_off,
-            "states": states(self.view), "reasons": reasons.collect::<Vec<_>>(), "left": self.view.left(),
+            "states": states(self.view), "receipts": receipts(self.view), "duplicates_detected": counters.duplicates,
+            "reasons": reasons.collect::<Vec<_>>(), "left": self.view.left(),
             "rate_per_s": self.rate_per_s, "eta_s": eta.map(|eta| eta.as_secs()),
             "eta": eta.map(|eta| rfc3339(self.end(eta))),
+            "why": record.why, "first": record.first.as_ref().map(|first| first.granted),
+            "starts_at": self.starts_at_ms().map(rfc3339), "closed": record.closed, "settings": record.settings,
             "node": self.world.owner.as_ref().map(|owner| &owner.node),
             "blocked": self.view.blocks(self.world).iter().map(|block| self.block_json(block)).collect::<Vec<_>>(),
         })
@@ -76,8 +82,11 @@ impl Shown<'_> {
             head += &format!("  {bar}{}", self.progress());
         }
         let mut lines = vec![head];
+        lines
+            .extend(self.standing().into_iter().map(|line| format!("  {}", out.paint(Paint::Yellow, &line))));
         lines.extend(self.pace().map(|pace| format!("  {pace}")));
         lines.push(format!("  {}", self.states()));
+        lines.extend(self.receipts().map(|line| format!("  {line}")));
         lines.extend(
             self.reasons().into_iter().map(|line| format!("    {}", out.paint(Paint::Yellow, &line))),
         );
@@ -94,6 +103,31 @@ impl Shown<'_> {
         let pace = self.pace().map(|pace| format!(", {pace}"));
         let record = &self.view.record;
         format!("{}: {}, {}{}", record.id, record.state, self.progress(), pace.unwrap_or_default())
+    }
+
+    /// What an operator or the brake decided about it, beyond its state.
+    fn standing(&self) -> Vec<String> {
+        let record = &self.view.record;
+        let mut lines = Vec::new();
+        lines.extend(record.why.as_ref().map(|why| format!("paused by itself: {why}")));
+        lines.extend(
+            self.starts_at_ms().map(|at| format!("starts at {} (with a running serve)", rfc3339(at))),
+        );
+        let first = record.first.as_ref().filter(|_| record.state == CampaignState::Running);
+        lines.extend(first.map(|first| format!("sends its first {}, then pauses", count(first.granted))));
+        if !record.settings.is_empty() {
+            let pairs: Vec<String> =
+                record.settings.iter().map(|(key, value)| format!("{key}={value}")).collect();
+            lines.push(format!("set: {}", pairs.join("  ")));
+        }
+        if record.closed {
+            lines.push("closed: takes no more recipients".to_owned());
+        }
+        lines
+    }
+
+    fn starts_at_ms(&self) -> Option<u64> {
+        self.view.record.start_at_ms.filter(|_| self.view.record.state == CampaignState::Ready)
     }
 
     fn dealt_with(&self) -> u64 {
@@ -134,6 +168,18 @@ impl Shown<'_> {
         if states.is_empty() { "no messages yet".to_owned() } else { states.join("  ") }
     }
 
+    /// What Meta's receipts say; None before the first.
+    fn receipts(&self) -> Option<String> {
+        let counters = &self.view.counters;
+        let there = flags::COUNTED.iter().zip(counters.receipts).filter(|(_, messages)| *messages > 0);
+        let mut words: Vec<String> =
+            there.map(|((name, _), messages)| format!("{name} {}", count(messages))).collect();
+        if counters.duplicates > 0 {
+            words.push(format!("arrived twice {}", count(counters.duplicates)));
+        }
+        (!words.is_empty()).then(|| format!("receipts: {}", words.join("  ")))
+    }
+
     /// One line per state and reason, the commonest first.
     fn reasons(&self) -> Vec<String> {
         let mut reasons: Vec<_> = self.view.counters.reasons.iter().collect();
@@ -148,7 +194,10 @@ impl Shown<'_> {
     }
 
     fn block_line(&self, block: &Block) -> String {
-        let until = block.until_ms.map(|until| format!(" until {}", rfc3339(until))).unwrap_or_default();
+        let said = |until| {
+            if block.reason == "hours" { hours::local(to_civil(WallMs(until), 0)) } else { rfc3339(until) }
+        };
+        let until = block.until_ms.map(|until| format!(" until {}", said(until))).unwrap_or_default();
         let row = block.row.and_then(|row| self.table.reason(row));
         let why = row
             .map(|row| format!(" by {}: {}; {}", with_codes(row), row.meaning, row.action))
@@ -161,7 +210,7 @@ impl Shown<'_> {
                 listed_numbers(block)
             ),
             (reason, Some(scope)) if scope == "app:all" => format!("blocked: everything {reason}{why}"),
-            (reason, Some(scope)) => format!("blocked: {} {reason}{why}", scope.replacen(':', " ", 1)),
+            (reason, Some(scope)) => format!("blocked: {} {reason}{until}{why}", scope.replacen(':', " ", 1)),
             (reason, None) => format!("blocked: {numbers} by {reason}{until} ({})", listed_numbers(block)),
         }
     }
@@ -197,6 +246,11 @@ fn states(view: &View) -> Value {
     let states =
         State::ALL.into_iter().map(|state| (state.as_str().to_owned(), json!(view.counters.of(state))));
     Value::Object(states.collect::<Map<_, _>>())
+}
+
+fn receipts(view: &View) -> Value {
+    let counted = flags::COUNTED.iter().zip(view.counters.receipts);
+    Value::Object(counted.map(|((name, _), messages)| ((*name).to_owned(), json!(messages))).collect())
 }
 
 fn loads(rows: &Rows) -> Vec<String> {

@@ -12,10 +12,9 @@ use super::show::{self, Shown};
 use super::world::{View, World};
 use crate::clock::{self, Mono};
 use crate::domain::ids::CampaignSeq;
-use crate::policy::classify::ErrorTable;
 use crate::queue::campaigns;
 
-/// How often `--watch` looks.
+/// How often `--watch` looks; divided by `time_scale`.
 const WATCH_PERIOD: Duration = Duration::from_secs(1);
 
 /// How often `--watch` prints where nobody can be redrawn for.
@@ -84,7 +83,7 @@ async fn once(
     redis: &mut MultiplexedConnection,
     context: &Context,
 ) -> Result<Exit, CliError> {
-    let (world, table) = (World::read(redis).await?, ErrorTable::builtin());
+    let (world, table) = (World::read(redis).await?, context.error_table()?);
     let views = views(args.id.as_deref(), redis).await?;
     for view in &views {
         let shown = Shown {
@@ -111,8 +110,8 @@ async fn watch(
     redis: &mut MultiplexedConnection,
     context: &Context,
 ) -> Result<Exit, CliError> {
-    let (out, table) = (&context.out, ErrorTable::builtin());
-    let mut ticks = tokio::time::interval(WATCH_PERIOD);
+    let (out, table) = (&context.out, context.error_table()?);
+    let mut ticks = tokio::time::interval(WATCH_PERIOD / context.config.time_scale.max(1));
     let (mut history, mut drawn_lines, mut looks) = (History::default(), 0, 0u64);
     loop {
         ticks.tick().await;

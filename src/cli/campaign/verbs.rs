@@ -1,20 +1,26 @@
 //! `carteiro campaign start|pause|resume|cancel`: moves a campaign's state and waits until the engine acts on it.
+//! What goes with the state (a time to begin at, ceilings of the first N, the brake's counts) moves in the same step.
 
 use std::time::Duration;
 
+use redis::aio::MultiplexedConnection;
 use serde_json::json;
 
 use super::super::context::{Acknowledged, Context, announce};
 use super::super::exit::{CliError, Exit};
 use super::super::output::{count, counted, span};
 use super::AskedArgs;
-use super::world::{View, pool};
+use super::hours;
+use super::world::{View, definition, pool};
+use crate::app::control::stops;
+use crate::app::media;
 use crate::app::store::Store;
 use crate::clock;
 use crate::config::Config;
 use crate::domain::campaign::{CampaignState, Transition, Verb, after};
 use crate::domain::record::State;
-use crate::queue::campaigns::{self, CampaignRecord};
+use crate::policy::brake::Tally;
+use crate::queue::campaigns::{self, CampaignRecord, Fields, Guard};
 
 /// How often a state that somebody else moved is looked at again.
 const MOVES_MAX: usize = 16;
@@ -27,11 +33,15 @@ pub async fn run(verb: Verb, args: &AskedArgs, context: &Context) -> Result<Exit
 async fn apply(verb: Verb, args: &AskedArgs, store: &mut Store, context: &Context) -> Result<Exit, CliError> {
     let redis = &mut store.connection;
     let record = campaigns::find(redis, &args.id).await?;
+    if verb == Verb::Pause && record.state == CampaignState::Ready && record.start_at_ms.is_some() {
+        return unschedule(&record, args.dry_run, store, context).await;
+    }
     let wanted = transition(&record, verb)?;
     let asks = matches!(verb, Verb::Start | Verb::Cancel) && wanted.is_some();
     if asks {
         let view = View::read(redis, record.clone(), clock::wall().0).await?;
-        context.out.hint(summary(verb, &view, &context.config));
+        let shown = summary(verb, &view, &context.config);
+        context.out.about_to(shown, !args.yes && !args.dry_run);
         if !args.dry_run {
             let question = format!("{} campaign {}?", capital(verb), args.id);
             context.confirm(&question, args.yes).await?;
@@ -44,6 +54,9 @@ async fn apply(verb: Verb, args: &AskedArgs, store: &mut Store, context: &Contex
             context,
         );
     }
+    if wanted == Some(CampaignState::Running) {
+        media::ready(redis, &record, &definition(&record)?, &context.config).await?;
+    }
     let (record, changed) = change(verb, record, store).await?;
     // Told in any case: an engine that missed it the first time acknowledges it now.
     let heard = announce(&mut store.connection, &context.config).await?;
@@ -53,7 +66,7 @@ async fn apply(verb: Verb, args: &AskedArgs, store: &mut Store, context: &Contex
 }
 
 /// The state that the verb leads to; None: it is there already.
-fn transition(record: &CampaignRecord, verb: Verb) -> Result<Option<CampaignState>, CliError> {
+pub fn transition(record: &CampaignRecord, verb: Verb) -> Result<Option<CampaignState>, CliError> {
     match after(record.state, verb) {
         Transition::Changed(new) => Ok(Some(new)),
         Transition::Already => Ok(None),
@@ -71,21 +84,95 @@ async fn change(
     store: &mut Store,
 ) -> Result<(CampaignRecord, Option<CampaignState>), CliError> {
     for _ in 0..MOVES_MAX {
-        let Some(new) = transition(&record, verb)? else {
+        // A running one that is at its first N goes on with the rest when it is resumed.
+        let lifts = verb == Verb::Resume && record.first.is_some();
+        let new = transition(&record, verb)?;
+        let Some(target) = new.or(lifts.then_some(record.state)) else {
             return Ok((record, None));
         };
-        let now_ms = clock::wall().0;
-        if campaigns::set_state(&mut store.connection, record.seq, (record.state, new), now_ms).await? {
-            return Ok((record, Some(new)));
+        let redis = &mut store.connection;
+        let fields = match verb {
+            Verb::Start | Verb::Resume => Fields::begin(counted_now(redis, &record).await?, None),
+            _ => Fields::stop(""),
+        };
+        if moved(redis, &record, target, &fields).await? {
+            return Ok((record, Some(target)));
         }
-        record = campaigns::find(&mut store.connection, &record.id).await?;
+        record = campaigns::find(redis, &record.id).await?;
     }
-    let message = format!("campaign {} is being moved by somebody else; it was not changed", record.id);
-    Err(CliError::new(Exit::Failed, "moved", message).hint("try again"))
+    Err(somebody_else(&record.id))
+}
+
+/// Moves a campaign that is as it was seen.
+pub async fn moved(
+    redis: &mut MultiplexedConnection,
+    record: &CampaignRecord,
+    new: CampaignState,
+    fields: &Fields,
+) -> Result<bool, CliError> {
+    let (now_ms, ways) = (clock::wall().0, (record.state, new));
+    Ok(campaigns::move_to(redis, record.seq, ways, now_ms, fields, Guard::Since(record.since_ms)).await?)
+}
+
+/// Changes fields of a record whose state stays, whatever it is by then.
+pub async fn write(
+    redis: &mut MultiplexedConnection,
+    record: &CampaignRecord,
+    fields: &Fields,
+) -> Result<(), CliError> {
+    let mut state = record.state;
+    for _ in 0..MOVES_MAX {
+        let now_ms = clock::wall().0;
+        if campaigns::move_to(redis, record.seq, (state, state), now_ms, fields, Guard::State).await? {
+            return Ok(());
+        }
+        state = campaigns::find(redis, &record.id).await?.state;
+    }
+    Err(somebody_else(&record.id))
+}
+
+/// Somebody else moved it as often as we looked.
+pub fn somebody_else(id: &str) -> CliError {
+    let message = format!("campaign {id} is being moved by somebody else; it was not changed");
+    CliError::new(Exit::Failed, "moved", message).hint("try again")
+}
+
+/// What has become of its messages by now: what the brake measures from.
+async fn counted_now(redis: &mut MultiplexedConnection, record: &CampaignRecord) -> Result<Tally, CliError> {
+    Ok(stops::tally(&View::read(redis, record.clone(), clock::wall().0).await?.counters))
+}
+
+/// Takes away the time at which it was to begin.
+async fn unschedule(
+    record: &CampaignRecord,
+    dry_run: bool,
+    store: &mut Store,
+    context: &Context,
+) -> Result<Exit, CliError> {
+    let mut heard = Acknowledged::NobodyRuns;
+    if !dry_run {
+        write(&mut store.connection, record, &Fields::start_at(None)).await?;
+        heard = announce(&mut store.connection, &context.config).await?;
+    }
+    let id = &record.id;
+    if context.out.json {
+        context.out.object(&json!({
+            "schema": 1, "id": id, "verb": "pause", "state": record.state.as_str(), "changed": true, "dry_run": dry_run,
+            "node": heard.node(), "acknowledged": matches!(heard, Acknowledged::By(_)),
+        }))?;
+    } else if dry_run {
+        context
+            .out
+            .line(format!("campaign {id}: would not start by itself any more; nothing was changed"))?;
+    } else {
+        context.out.line(format!("campaign {id}: does not start by itself any more ({})", record.state))?;
+    }
+    heard.check()?;
+    Ok(Exit::Done)
 }
 
 /// What is about to happen, before it is confirmed.
-fn summary(verb: Verb, view: &View, config: &Config) -> String {
+pub fn summary(verb: Verb, view: &View, config: &Config) -> String {
     let campaign = &view.campaign;
     let left = counted(view.left(), "message");
     if verb == Verb::Cancel {
@@ -102,12 +189,10 @@ fn summary(verb: Verb, view: &View, config: &Config) -> String {
         }
         None => ("unlimited".to_owned(), "as long as it takes".to_owned()),
     };
-    let hours = match config.cloud.is_loopback() {
-        true => format!("any hour, to {} on this machine", config.cloud.url),
-        false => "Monday to Friday 13:00-20:00 UTC, on no national holiday".to_owned(),
-    };
+    let own = campaign.hours.as_ref().map(|hours| format!(", and {hours} in Brasília")).unwrap_or_default();
+    let hours = hours::words(campaign, config, clock::wall());
     format!(
-        "campaign {}: {left} of template {} ({}), account {}\n  numbers {}  pace {pace}  time {time}\n  hours: {hours}",
+        "campaign {}: {left} of template {} ({}), account {}\n  numbers {}  pace {pace}  time {time}\n  hours: {hours}{own}",
         campaign.id,
         campaign.template.name,
         campaign.template.language,
@@ -153,6 +238,7 @@ fn capital(verb: Verb) -> &'static str {
         Verb::Load => "Load",
         Verb::Pause => "Pause",
         Verb::Resume => "Resume",
+        Verb::First | Verb::Schedule | Verb::Set | Verb::Close | Verb::Retry => "Change",
     }
 }
 

@@ -7,6 +7,8 @@ use redis::aio::MultiplexedConnection;
 
 use super::super::exit::{CliError, Exit};
 use crate::app::board::Board;
+use crate::app::hours;
+use crate::clock::WallMs;
 use crate::config::{Config, NumberConfig};
 use crate::domain::campaign::{Campaign, CampaignState};
 use crate::domain::ids::{LaneId, NumberId};
@@ -20,9 +22,9 @@ use crate::queue::owner::{self, Owner};
 /// What does not belong to one campaign.
 #[derive(Clone, Debug)]
 pub struct World {
-    /// The running engine.
+    /// The running engine: the names of all its nodes, and what all of them have acted on.
     pub owner: Option<Owner>,
-    /// What it last said of itself.
+    /// What they last said of themselves, as one.
     pub board: Option<Board>,
     /// What is stopped.
     pub halts: BTreeMap<Scope, Why>,
@@ -41,6 +43,8 @@ pub struct View {
     pub open: BTreeMap<NumberId, u64>,
     /// Rows of all loads.
     pub rows: Rows,
+    /// When its own hours open, in wall ms; None: they are open.
+    pub opens_ms: Option<u64>,
 }
 
 /// Rows of all loads: `rows = loaded + duplicate + rejected`.
@@ -78,13 +82,14 @@ pub struct Block {
 impl World {
     /// Reads it.
     pub async fn read(redis: &mut MultiplexedConnection) -> Result<Self, CliError> {
-        let owner = owner::live_owner(redis).await?;
-        let said = match &owner {
-            Some(owner) => owner::read_status(redis, &owner.node).await?,
-            None => None,
-        };
+        let nodes = owner::live_nodes(redis).await?;
+        let names: Vec<&str> = nodes.iter().map(|node| node.node.as_str()).collect();
+        let said = owner::read_statuses(redis, &names).await?;
         // A board of another version that cannot be read is as good as none.
-        let board = said.and_then(|said| serde_json::from_str(&said).ok());
+        let board = Board::merged(said.iter().filter_map(|said| serde_json::from_str(said).ok()));
+        let node = names.join(", ");
+        let owner =
+            nodes.into_iter().min_by_key(|node| node.acknowledged).map(|owner| Owner { node, ..owner });
         Ok(Self { owner, board, halts: halts::read(redis).await? })
     }
 }
@@ -113,7 +118,9 @@ impl View {
             cancel(&mut counters);
             open.clear();
         }
-        Ok(Self { record, campaign, counters, open, rows })
+        let closed = campaign.hours.as_ref().filter(|hours| !hours::within(hours, WallMs(now_ms)));
+        let opens_ms = closed.map(|hours| hours.next_open_ms(now_ms.saturating_add(hours::MARGIN_MS)));
+        Ok(Self { record, campaign, counters, open, rows, opens_ms })
     }
 
     /// Messages that may still be sent.
@@ -150,6 +157,10 @@ impl View {
         let mut blocks = Vec::new();
         if self.record.state == CampaignState::Paused {
             blocks.push(stop("paused", Some(format!("campaign:{}", self.record.id))));
+        }
+        if let Some(until_ms) = self.opens_ms {
+            let scope = Some(format!("campaign:{}", self.record.id));
+            blocks.push(Block { until_ms: Some(until_ms), ..stop("hours", scope) });
         }
         for (scope, why) in world.halts.iter().filter(|(scope, _)| self.concerns(scope)) {
             let row = match why {
@@ -188,9 +199,16 @@ impl View {
         let mut by_reason: BTreeMap<&str, (BTreeSet<String>, Option<u64>)> = BTreeMap::new();
         for number in self.open.keys() {
             let (reason, until) = match board.numbers.iter().find(|shown| *shown.id == *number.0) {
+                // Between two owners: given back and not yet taken, or its owner's lease has not ended.
+                None if board.configured.iter().any(|one| *one == *number.0) => ("ownership", None),
                 None => ("not_configured", None),
                 Some(shown) => match &shown.blocked {
                     Some(reason) if shown_already(number, reason) => continue,
+                    Some(reason) if reason == "hours" => {
+                        // Hours are told by the clock of calendars.
+                        let civil = |until: u64| until.saturating_add_signed(board.clock_shift_ms);
+                        (reason.as_str(), shown.blocked_until_ms.map(civil))
+                    }
                     Some(reason) => (reason.as_str(), shown.blocked_until_ms),
                     None => continue,
                 },
@@ -232,7 +250,7 @@ impl Rows {
 
 /// The campaign of a record.
 pub fn definition(record: &CampaignRecord) -> Result<Campaign, CliError> {
-    campaign_file::parse(&record.definition, &record.id).map_err(|error| {
+    campaign_file::parse_set(&record.definition, &record.settings, &record.id).map_err(|error| {
         let message = format!("the stored campaign {} cannot be read by this version: {error}", record.id);
         CliError::new(Exit::Failed, "campaign_unreadable", message)
     })
@@ -280,6 +298,15 @@ mod tests {
             loads: loads.collect(),
             since_ms: 0,
             grown: 0,
+            settings: BTreeMap::new(),
+            first: None,
+            start_at_ms: None,
+            why: None,
+            baseline: crate::policy::brake::Tally::default(),
+            closed: false,
+            media: None,
+            archive: None,
+            media_oldest_ms: None,
         }
     }
 
@@ -294,6 +321,7 @@ mod tests {
             counters,
             open: open.into(),
             rows: Rows::default(),
+            opens_ms: None,
         }
     }
 

@@ -1,0 +1,97 @@
+//! Examples that `--help` ends with, for the commands that people use first.
+
+/// `carteiro campaign`
+pub(super) const CAMPAIGN: &str = "\
+A campaign from its file to its report:
+  carteiro campaign plan vencimento.toml debtors.csv
+  carteiro campaign create vencimento.toml
+  carteiro campaign load vencimento debtors.csv
+  carteiro campaign start vencimento --first 100
+  carteiro campaign resume vencimento
+  carteiro campaign status vencimento --watch
+  carteiro campaign report vencimento -o report.csv";
+
+/// `carteiro campaign create`
+pub(super) const CREATE: &str = "\
+Examples:
+  carteiro campaign create vencimento.toml
+  carteiro campaign create vencimento.toml --dry-run     # check everything, create nothing";
+
+/// `carteiro campaign load`
+pub(super) const LOAD: &str = "\
+Examples:
+  carteiro campaign load vencimento debtors.csv
+  carteiro campaign load vencimento debtors.xlsx --sheet novembro
+  carteiro campaign load vencimento debtors.csv --dry-run
+  zcat debtors.csv.gz | carteiro campaign load vencimento -
+
+Ends with 3 when rows were rejected; they are in debtors.csv.rejects.csv with line, code and reason.
+Duplicates are in debtors.csv.duplicates.csv with the line and load that they repeat.";
+
+/// `carteiro campaign start`
+pub(super) const START: &str = "\
+Examples:
+  carteiro campaign start vencimento                   # shows what will be sent, and asks
+  carteiro campaign start vencimento --yes             # without a terminal
+  carteiro campaign start vencimento --first 100       # exactly 100, then a pause
+  carteiro campaign start vencimento --at 09:00        # the next 9 o'clock in Brasília";
+
+/// `carteiro campaign status`
+pub(super) const STATUS: &str = "\
+Examples:
+  carteiro campaign status
+  carteiro campaign status vencimento --watch
+  carteiro campaign status vencimento --json | jq .states";
+
+/// `carteiro campaign report`
+pub(super) const REPORT: &str = "\
+Examples:
+  carteiro campaign report vencimento -o report.csv
+  carteiro campaign report vencimento -o report.csv --join debtors.csv --excel-br
+  carteiro campaign report vencimento -o report.parquet
+  carteiro campaign report vencimento -o - | head
+
+The file holds personal data: only its owner may read it. An older file of that name is replaced once the new one is whole.";
+
+/// `carteiro number`
+pub(super) const NUMBER: &str = "\
+Examples:
+  carteiro number list
+  carteiro number pause 550000000000001
+  carteiro number resume 550000000000001 --dry-run";
+
+/// `carteiro serve`
+pub(super) const SERVE: &str = "\
+Signals:
+  SIGTERM, SIGINT   finish what is in flight, then end; a second one ends at once
+  SIGHUP            read tokens, numbers, rates and the error table again; what is not valid is refused and logged
+
+Examples:
+  carteiro serve --config /etc/carteiro/carteiro.toml 2>> serve.log
+  systemctl reload carteiro        # with ExecReload=/bin/kill -HUP $MAINPID in its unit";
+
+/// `carteiro config`
+pub(super) const CONFIG: &str = "\
+Examples:
+  carteiro config check vencimento.toml
+  carteiro config show --origin
+  CARTEIRO_CLOUD__TIMEOUT=20s carteiro config show --origin";
+
+/// `carteiro recipients generate`
+pub(super) const GENERATE: &str = "\
+Examples:
+  carteiro recipients generate --count 1000 --seed 7 -o debtors.csv
+  carteiro recipients generate --count 1000 | head";
+
+/// `carteiro completions`
+pub(super) const COMPLETIONS: &str = "\
+Examples:
+  source <(carteiro completions bash)
+  carteiro completions zsh > ~/.zfunc/_carteiro
+  carteiro completions fish > ~/.config/fish/completions/carteiro.fish";
+
+/// `carteiro man`
+pub(super) const MAN: &str = "\
+Examples:
+  carteiro man campaign load | man -l -
+  carteiro man -o /usr/local/share/man/man1";
