@@ -5,6 +5,8 @@
 //! cannot drop a single series, so what comes and goes (campaigns, what blocks a number) is kept here and
 //! written by [`Metrics::render`] itself. A test compares the names with the dashboard and the alerts.
 
+mod webhooks;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,6 +19,8 @@ use crate::domain::ids::NumberId;
 use crate::policy::classify::table::Row;
 use crate::policy::classify::{Kind, Scope};
 
+pub use webhooks::{Ignored, RequestOutcome, WebhookMetrics};
+
 /// Campaigns whose series are kept at most; beyond it the oldest name is dropped.
 const CAMPAIGNS_MAX: usize = 1_000;
 
@@ -28,6 +32,9 @@ const SEND_BUCKETS_S: [f64; 13] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5,
 
 /// Buckets of a call to Redis.
 const REDIS_BUCKETS_S: [f64; 11] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 10.0];
+
+/// What may become of a configuration that is read again.
+const RELOAD_OUTCOMES: [&str; 2] = ["taken", "refused"];
 
 /// What a family is to Prometheus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +86,13 @@ const MESSAGES: Family = Family {
     labels: &["campaign", "state"],
     help: "Messages of unfinished campaigns by state. Growing in_doubt: trouble at Meta or on the line; growing \
            failed: read the report's codes; queued that does not fall: see carteiro_blocked.",
+};
+const STOPS: Family = Family {
+    name: "carteiro_campaign_stops_total",
+    kind: FamilyKind::Counter,
+    labels: &["campaign", "reason"],
+    help: "Times that a campaign paused by itself. stop_if: too many of its messages failed, see its status before \
+           you resume it; first: its first messages are sent.",
 };
 const OLDEST_DUE: Family = Family {
     name: "carteiro_oldest_due_seconds",
@@ -138,6 +152,13 @@ const REDIS_ERRORS: Family = Family {
     labels: &[],
     help: "Calls to Redis that failed. A rise stops sending: look at Redis, its memory and its disk.",
 };
+const RELOADS: Family = Family {
+    name: "carteiro_reloads_total",
+    kind: FamilyKind::Counter,
+    labels: &["outcome"],
+    help: "Times that SIGHUP had the configuration read again: taken, or refused because it was not valid, and the \
+           old one stays in force. A refused one waits for a person: the log says which file, line and key.",
+};
 const BUILD_INFO: Family = Family {
     name: "carteiro_build_info",
     kind: FamilyKind::Gauge,
@@ -146,12 +167,13 @@ const BUILD_INFO: Family = Family {
 };
 
 /// Every family.
-pub const FAMILIES: [Family; 14] = [
+pub const FAMILIES: [Family; 28] = [
     ATTEMPTS,
     SEND_SECONDS,
     IN_FLIGHT,
     MESSAGES,
     OLDEST_DUE,
+    STOPS,
     THROTTLED,
     RETRIES,
     PACE,
@@ -160,7 +182,20 @@ pub const FAMILIES: [Family; 14] = [
     CLAIM_SECONDS,
     SETTLE_SECONDS,
     REDIS_ERRORS,
+    RELOADS,
     BUILD_INFO,
+    webhooks::REQUESTS,
+    webhooks::UPDATES,
+    webhooks::SECONDS,
+    webhooks::RECEIPTS,
+    webhooks::IGNORED,
+    webhooks::UNJOURNALED,
+    webhooks::LIFTED,
+    webhooks::DUPLICATES,
+    webhooks::TO_DELIVERED,
+    webhooks::TO_READ,
+    webhooks::LAST_RECEIPT,
+    webhooks::CAMPAIGN,
 ];
 
 /// All metrics of a process.
@@ -208,6 +243,7 @@ struct Passing {
 struct CampaignSeries {
     states: Vec<(&'static str, u64)>,
     oldest_due: Duration,
+    receipts: BTreeMap<&'static str, u64>,
 }
 
 impl Metrics {
@@ -219,6 +255,9 @@ impl Metrics {
         };
         let builder = buckets(PrometheusBuilder::new(), SEND_SECONDS, &SEND_BUCKETS_S);
         let builder = buckets(builder, CLAIM_SECONDS, &REDIS_BUCKETS_S);
+        let builder = buckets(builder, webhooks::SECONDS, &webhooks::WEBHOOK_BUCKETS_S);
+        let builder = buckets(builder, webhooks::TO_DELIVERED, &webhooks::PEOPLE_BUCKETS_S);
+        let builder = buckets(builder, webhooks::TO_READ, &webhooks::PEOPLE_BUCKETS_S);
         let recorder = buckets(builder, SETTLE_SECONDS, &REDIS_BUCKETS_S).build_recorder();
         for family in FAMILIES {
             let (name, help) = (family.name.into(), family.help.into());
@@ -232,6 +271,7 @@ impl Metrics {
         metrics.gauge(BUILD_INFO, &[env!("CARGO_PKG_VERSION")]).set(1.0);
         // Series that exist from the start let an alert tell zero from missing.
         let _ = metrics.shard();
+        let _ = RELOAD_OUTCOMES.map(|outcome| metrics.counter(RELOADS, &[outcome]));
         Arc::new(metrics)
     }
 
@@ -263,10 +303,17 @@ impl Metrics {
         self.counter(THROTTLED, &[scope.name(), code]).increment(1);
     }
 
+    /// The configuration was read again, and taken or refused.
+    pub fn reloaded(&self, taken: bool) {
+        let outcome = RELOAD_OUTCOMES[usize::from(!taken)];
+        self.counter(RELOADS, &[outcome]).increment(1);
+    }
+
     /// Where a campaign stands: messages by state, and how long its oldest due message has waited.
     pub fn set_campaign(&self, campaign: &str, states: Vec<(&'static str, u64)>, oldest_due: Duration) {
         let mut passing = self.passing();
-        passing.campaigns.insert(campaign.to_owned(), CampaignSeries { states, oldest_due });
+        let receipts = passing.campaigns.remove(campaign).map(|known| known.receipts).unwrap_or_default();
+        passing.campaigns.insert(campaign.to_owned(), CampaignSeries { states, oldest_due, receipts });
         if passing.campaigns.len() > CAMPAIGNS_MAX {
             passing.campaigns.pop_first();
         }
@@ -275,6 +322,11 @@ impl Metrics {
     /// Drops the series of a campaign that is finished.
     pub fn drop_campaign(&self, campaign: &str) {
         self.passing().campaigns.remove(campaign);
+    }
+
+    /// A campaign paused by itself.
+    pub fn stopped(&self, campaign: &str, reason: &'static str) {
+        self.counter(STOPS, &[campaign, reason]).increment(1);
     }
 
     /// What blocks a number now: lanes by reason. Reasons that are not named are gone.
@@ -302,6 +354,13 @@ impl Metrics {
             series.states.iter().map(move |&(state, count)| (vec![campaign.as_str(), state], count as f64))
         });
         write_gauges(&mut text, MESSAGES, states);
+        let receipts = campaigns().flat_map(|(campaign, series)| {
+            series
+                .receipts
+                .iter()
+                .map(move |(status, count)| (vec![campaign.as_str(), *status], *count as f64))
+        });
+        write_gauges(&mut text, webhooks::CAMPAIGN, receipts);
         let due =
             campaigns().map(|(campaign, series)| (vec![campaign.as_str()], series.oldest_due.as_secs_f64()));
         write_gauges(&mut text, OLDEST_DUE, due);
