@@ -57,6 +57,8 @@ pub struct BenchPlan {
     pub connections: Option<u32>,
     /// Measure `wrk` too, before and after.
     pub baseline: bool,
+    /// Whether the engine writes its journal, as it does in production.
+    pub journal: bool,
     /// Where the folder of the trial is made.
     pub folder: Option<PathBuf>,
 }

@@ -112,6 +112,7 @@ pub async fn run(plan: &DemoPlan, tell: &mut dyn FnMut(Step<'_>)) -> Result<Demo
         time_scale: plan.time_scale,
         connections: None,
         keep_ids: true,
+        journal: true,
     };
     let mut rig = Rig::start(folder, rig_plan).await?;
     tell(Step::Standing { folder: rig.folder().path(), redis: rig.redis_version(), url: &rig.url });

@@ -9,10 +9,12 @@
 //! plain memory. An outcome that nobody saw is **in doubt**: a state, not an error, and never blindly sent again.
 //!
 //! ```text
-//! IN    cli::campaign ─► intake: read, check, lane of the person ─► queue::lane::append
+//! IN    cli::campaign ─► intake: rows, checks, formats, lane of the person ─► queue::lane::append
 //! HOLD  lanes in Redis, an agenda per number
-//! OUT   sender::driver ─► policy::shard ─► queue::lane::claim ─► ready connection ─► pace ─► gates once more ─► write
-//!                       ◄─ cloud::connection ◄─ reply ─ policy::classify ─► queue::lane::settle (or release)
+//! OUT   sender::driver ─► policy::shard ─► queue::lane::claim ─► journal ─► ready connection ─► pace ─► gates once more ─► write
+//!                       ◄─ cloud::connection ◄─ reply ─ policy::classify ─► queue::lane::settle (or release), journal
+//! BACK  Meta ─► http::webhooks ─► cloud::webhook ─► queue::receipt ─► records, counters, halts; app::receipts ─► journal
+//! SHOW  report, cli::why ◄─ records in Redis, journal, your file
 //! ```
 //!
 //! # The life of a message
@@ -23,6 +25,10 @@
 //!    │ release          │              ├─► failed | expired
 //!    └──────────────────┤              └─► in doubt (kept, counted, reported, never sent again by itself)
 //!                       └ owner lost ──► in doubt
+//!  whatever is no success ─ receipt: sent, delivered, read ─► accepted
+//!  sending, accepted, held, in doubt ─ receipt: failed ─► waiting (once, by the error table) | failed
+//!  failed ─ campaign retry: a code with which Meta certainly took nothing ─► waiting
+//!  queued, waiting ─ person erase ─► suppressed
 //! ```
 //!
 //! [`domain::record`] has the bytes and the transitions, `queue/*.lua` carry them out.
@@ -31,26 +37,53 @@
 //!
 //! | to change | look in |
 //! |---|---|
-//! | a verb, an exit code, what is printed | [`cli`] |
-//! | a key of the configuration | [`config`], `config/carteiro.toml` |
+//! | **the command line** | |
+//! | a verb, an exit code, what is printed | [`cli`]: a file per command, `cli/campaign/` for those of campaigns |
+//! | completions, pages of the manual, help | [`cli::completions`], [`cli::man`], `cli::examples`, [`cli::usage`] |
+//! | what `plan` shows, and prices | [`cli::campaign::plan`], `config/prices.toml` |
+//! | a key of the configuration | [`config`] (`raw` lists them, `resolve` gives them meaning), `config/carteiro.toml` |
+//! | **campaigns and rows** | |
 //! | what a campaign file may say | [`intake::campaign_file`], [`domain::campaign`], [`domain::template`] |
-//! | how a recipients file is read, what is rejected | [`intake::csv`], [`intake::render`], [`domain::person`] |
+//! | what `set` may change | `intake::campaign_file::settings`, [`cli::campaign::set`] |
+//! | a format of a value; boletos, Pix, CPF and CNPJ | [`domain::format`]; [`domain::boleto`], [`domain::pix`], [`domain::document`] |
+//! | how a file is read: CSV, NDJSON, XLSX, encoding | [`intake::rows`]; [`intake::csv`], [`intake::ndjson`], [`intake::xlsx`], [`intake::encoding`] |
+//! | what is rejected | `intake::checks`, [`intake::render`], [`intake::guards`], [`domain::person`] |
+//! | duplicates, and what is said of them | [`intake::duplicates`], `intake::load::explain`, [`queue::seen`] |
 //! | which lane a person is in, which number sends it | [`intake::lanes`], [`policy::route`] |
+//! | **sending** | |
 //! | what is stored and how | [`queue::keys`], [`queue::codec`], `queue/*.lua` |
-//! | what a reply means | `config/errors.toml`, [`policy::classify`] |
 //! | what a number does next, and what stops it | [`policy::shard`], [`policy::pace`], [`policy::breaker`], [`policy::retry`] |
-//! | how a request looks | [`cloud::body`]; how it travels: [`cloud::connection`] |
-//! | pause, ends of campaigns, ownership, signals | [`app::control`], [`app::serve`], [`queue::owner`] |
-//! | metrics and the dashboard | [`metrics`], `grafana/carteiro.json` |
-//! | what the simulated Meta does | [`sim`] |
+//! | when people may be written to | [`domain::calendar`], `config/calendars.toml`; for shards: [`app::hours`]; a campaign's own `hours`: [`domain::hours`] |
+//! | a campaign's share of the pace | `policy::shard::lane` |
+//! | when a campaign begins or pauses by itself (`--at`, `--first`, brake) | `app::control::stops`, [`policy::first`], [`policy::brake`] |
+//! | pause, ends of campaigns, signals | [`app::control`], [`app::serve`] |
+//! | which process sends through which number | [`policy::assign`], [`app::ownership`], [`queue::owner`], `queue/own.lua` |
+//! | what SIGHUP reads again | `app::control::reload` |
+//! | **Meta** | |
+//! | how a request looks | [`cloud::body`]; how it travels: [`cloud::connection`], [`cloud::proxy`] |
+//! | what a reply means | `config/errors.toml`, [`policy::classify`] |
+//! | what is asked beside messages (templates, numbers, media) | [`cloud::manage`]; documents by file: [`app::media`], [`intake::files`] |
+//! | how a webhook is taken and what it stops | [`http::webhooks`]; what it may say: [`cloud::webhook`] |
+//! | what a receipt makes of a message | [`domain::receipt`], `queue/receipt.lua` |
+//! | what `webhooks check` looks at | [`cli::webhooks`] |
+//! | **evidence** | |
+//! | what is kept of every attempt, and how long | [`journal`]; of receipts: [`app::receipts`]; who did what: `cli::deeds`, [`journal::operators`] |
+//! | a column of the report, joining, Excel, Parquet | [`report`] |
+//! | what `why` says | [`cli::why`] |
+//! | archives, retention, erasure of a person | [`app::archive`], [`app::retention`], [`app::erasure`] |
+//! | metrics, dashboard, alerts | [`metrics`], `grafana/carteiro.json`, `config/alerts.yml` |
+//! | **trials** | |
+//! | what the simulated Meta does, knows and reports | [`sim`]: `judge`, `library`, `webhook` |
+//! | the demonstration, the figures | [`demo`], [`mod@bench`], [`rig`] |
 //!
 //! # Invariants
 //!
 //! Rows = loaded + duplicate + rejected, and loaded = the sum over all states. No person gets a campaign's message twice.
 //! No number exceeds its rate in any sliding second. After pause or cancel has returned, no new send of that campaign
-//! begins. No phone number, name, amount or token appears in a log line, an error or a metric.
+//! begins. What cannot be written to the journal is not sent. No phone number, name, amount or token appears in a log line, an
+//! error or a metric.
 //!
-//! **Architecture invariant:** imports go one way, `domain ← policy ← {queue, cloud} ← {intake, sender, http, report} ← app ←
+//! **Architecture invariant:** imports go one way, `domain ← policy ← {queue, cloud, journal} ← {intake, sender, http, report} ← app ←
 //! cli ← main`. `domain` and `policy` do no IO and read no clock ([`clock`] is the only reader of time). [`sim`] knows nothing
 //! of policy, queue, intake or sender, so that it can judge them.
 
@@ -64,6 +97,7 @@ pub mod demo;
 pub mod domain;
 pub mod http;
 pub mod intake;
+pub mod journal;
 pub mod limits;
 pub mod metrics;
 pub mod policy;

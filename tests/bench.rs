@@ -48,9 +48,11 @@ fn bench(arguments: &[&str]) -> Value {
     for key in KEYS {
         assert!(figures.get(key).is_some(), "no {key} in {figures}");
     }
-    for key in ["duplicate_ids", "duplicate_people", "over_rate"] {
+    for key in ["duplicate_ids", "duplicate_people"] {
         assert_eq!(figures[key], 0, "{figures}");
     }
+    // A run on which the machine itself was late judges no pace.
+    assert!(figures["void"] == true || figures["over_rate"] == 0, "{figures}");
     figures
 }
 

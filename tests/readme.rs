@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 const README: &str = include_str!("../README.md");
 
 /// The ports that the README names; each becomes a free one, so that tests may run beside anything.
-const PORTS: [&str; 2] = ["8790", "9464"];
+const PORTS: [&str; 3] = ["8790", "9464", "9465"];
 
 fn blocks(language: &str) -> Vec<&'static str> {
     let opening = format!("```{language}\n");
@@ -68,8 +68,10 @@ fn the_readme_explains_every_word_for_being_blocked() {
         Blocked::Throttle,
         Blocked::Breaker,
         Blocked::Redis,
+        Blocked::Journal,
         Blocked::Draining,
         Blocked::Hours,
+        Blocked::Clock,
         Blocked::Slots,
         Blocked::Connection,
     ];

@@ -17,7 +17,7 @@ const ORDER: [&[&str]; 9] = [
     &["clock", "domain"],
     &["config", "limits", "tls"],
     &["policy"],
-    &["metrics", "queue", "cloud", "redis_server", "sim"],
+    &["metrics", "queue", "cloud", "journal", "redis_server", "sim"],
     &["intake", "sender", "http", "report"],
     &["app"],
     &["rig"],

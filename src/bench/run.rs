@@ -46,6 +46,7 @@ pub(super) fn rig_plan(plan: &BenchPlan) -> RigPlan {
         time_scale: 1,
         connections: bounded,
         keep_ids: false,
+        journal: plan.journal,
     }
 }
 

@@ -28,6 +28,8 @@ pub struct RigPlan {
     pub connections: Option<u32>,
     /// The simulator remembers the ids of what it took.
     pub keep_ids: bool,
+    /// Whether the engine writes its journal.
+    pub journal: bool,
 }
 
 /// `phone_number_id` of the number at a position.
@@ -50,6 +52,9 @@ pub(super) fn configuration(plan: &RigPlan, folder: &Path, url: &str) -> String 
     if let Some(connections) = plan.connections {
         line(format!("max_connections = {connections}\n"));
     }
+    line(format!("\n[journal]\nenabled = {}\n", plan.journal));
+    // A trial is judged by its ledger, at any hour of the day.
+    line("\n[calendar]\nenforce = false\n".to_owned());
     // Port 0: any number of trials may run beside each other and beside a real engine.
     line("\n[http]\nlisten = \"127.0.0.1:0\"\n".to_owned());
     line(format!("\n[[account]]\nid = \"{ACCOUNT}\"\ntoken = {{ env = \"{TOKEN}\" }}\n"));

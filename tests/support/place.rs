@@ -18,6 +18,8 @@ pub const CONFIG: &str = r#"
 data_dir = "data"
 [cloud]
 url = "http://127.0.0.1:9"
+[calendar]
+enforce = false
 [[account]]
 id = "100"
 token = { env = "TEST_TOKEN" }
