@@ -8,11 +8,11 @@ use carteiro::clock;
 use carteiro::domain::ids::{CampaignSeq, LaneId, NumberId};
 use carteiro::domain::record::{Settlement, State};
 use carteiro::queue::codec::{CHUNK_MAX, ChunkBuilder, Packer};
+use carteiro::queue::connection::Connection;
 use carteiro::queue::lane::{self, Append, Appended};
 use carteiro::queue::link::{self, Timeouts};
 use carteiro::redis_server::RedisServer;
 use criterion::{BenchmarkId, Criterion, Throughput};
-use redis::aio::MultiplexedConnection;
 use redis::{Client, ConnectionAddr, IntoConnectionInfo};
 use tokio::runtime::Runtime;
 
@@ -29,7 +29,7 @@ const NOW_MS: u64 = 1_795_000_000_000;
 /// A Redis with lanes that fill and empty.
 struct Field {
     runtime: Runtime,
-    redis: MultiplexedConnection,
+    redis: Connection,
     lane: LaneId,
     /// Messages appended to the lane, and claimed of it.
     appended: u32,
@@ -129,7 +129,7 @@ impl Field {
     }
 }
 
-async fn connect(socket: &Path) -> MultiplexedConnection {
+async fn connect(socket: &Path) -> Connection {
     let address = ConnectionAddr::Unix(socket.to_owned()).into_connection_info();
     let client = Client::open(address.expect("a path is an address")).expect("an address makes a client");
     let timeouts = Timeouts { connect: Duration::from_secs(5), response: Duration::from_secs(10) };

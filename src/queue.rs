@@ -9,6 +9,7 @@ pub mod archive;
 pub mod campaigns;
 pub mod claims;
 pub mod codec;
+pub mod connection;
 pub mod erasure;
 pub mod error;
 pub mod halts;

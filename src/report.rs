@@ -16,7 +16,7 @@ use std::collections::HashMap;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use redis::aio::MultiplexedConnection;
+use crate::queue::connection::Connection;
 
 use crate::domain::ids::{CampaignSeq, LaneId, MessageId};
 use crate::domain::person::Phone;
@@ -172,7 +172,7 @@ type Entries = Vec<(String, Vec<Vec<u8>>)>;
 
 /// Writes a header and one row per loaded message as CSV, from Redis alone.
 pub async fn write(
-    connection: &mut MultiplexedConnection,
+    connection: &mut Connection,
     plan: &ReportPlan<'_>,
     out: impl Write,
 ) -> Result<Totals, ReportError> {
@@ -183,7 +183,7 @@ pub async fn write(
 
 /// Writes a header, one row per loaded message, and the rows of the joined file that are not loaded.
 pub async fn export(
-    connection: &mut MultiplexedConnection,
+    connection: &mut Connection,
     plan: &ReportPlan<'_>,
     sources: &Sources<'_>,
     sink: &mut dyn Sink,
@@ -239,7 +239,7 @@ pub async fn export(
 
 /// How many parts, and which part each lane is in: neighbours, of about one size.
 async fn parts(
-    connection: &mut MultiplexedConnection,
+    connection: &mut Connection,
     plan: &ReportPlan<'_>,
     sources: &Sources<'_>,
 ) -> Result<(usize, Vec<u16>), ReportError> {
@@ -302,11 +302,7 @@ impl Joint<'_> {
 }
 
 impl Lane<'_> {
-    async fn write(
-        &mut self,
-        connection: &mut MultiplexedConnection,
-        joint: &mut Joint<'_>,
-    ) -> Result<(), ReportError> {
+    async fn write(&mut self, connection: &mut Connection, joint: &mut Joint<'_>) -> Result<(), ReportError> {
         let mut unpacker = Unpacker::new()?;
         let mut from = "-".to_owned();
         loop {
@@ -330,11 +326,7 @@ impl Lane<'_> {
     }
 
     /// The next entries of the log, and the lane's number.
-    async fn entries(
-        &mut self,
-        connection: &mut MultiplexedConnection,
-        from: &str,
-    ) -> Result<Entries, QueueError> {
+    async fn entries(&mut self, connection: &mut Connection, from: &str) -> Result<Entries, QueueError> {
         let mut pipeline = redis::pipe();
         pipeline.cmd("XRANGE").arg(&self.keys.log).arg(from).arg("+").arg("COUNT").arg(CHUNKS_MAX);
         pipeline.cmd("HGET").arg(&self.keys.meta).arg("num");
@@ -344,11 +336,7 @@ impl Lane<'_> {
     }
 
     /// The records of consecutive chunks.
-    async fn records(
-        &self,
-        connection: &mut MultiplexedConnection,
-        chunks: &[Chunk],
-    ) -> Result<Vec<u8>, QueueError> {
+    async fn records(&self, connection: &mut Connection, chunks: &[Chunk]) -> Result<Vec<u8>, QueueError> {
         let (Some(first), Some(last)) = (chunks.first(), chunks.last()) else {
             return Ok(Vec::new());
         };

@@ -16,8 +16,8 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use crate::queue::connection::Connection;
 use redis::Client;
-use redis::aio::MultiplexedConnection;
 
 use crate::app::store::{Store, StoreError};
 use crate::clock;
@@ -90,7 +90,7 @@ pub struct Rig {
     /// What it was made from.
     pub plan: RigPlan,
     /// One connection to Redis.
-    pub redis: MultiplexedConnection,
+    pub redis: Connection,
     /// Base URL of the simulator.
     pub url: String,
     control_url: String,

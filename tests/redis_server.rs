@@ -11,13 +11,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use carteiro::config::{RedisConfig, Secret};
+use carteiro::queue::connection::Connection;
 use carteiro::redis_server::{
     RedisServer, RedisServerError, ServerFacts, client, connection_config, start_checks,
 };
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use redis::AsyncCommands;
-use redis::aio::MultiplexedConnection;
 
 fn config(url: Option<String>) -> RedisConfig {
     RedisConfig {
@@ -29,7 +29,7 @@ fn config(url: Option<String>) -> RedisConfig {
     }
 }
 
-async fn connect(server: &RedisServer) -> MultiplexedConnection {
+async fn connect(server: &RedisServer) -> Connection {
     let config = config(None);
     let client = client(&config, Some(server.socket())).unwrap();
     client.get_multiplexed_async_connection_with_config(&connection_config(&config)).await.unwrap()

@@ -15,6 +15,7 @@ use carteiro::domain::record::{RECORD_BYTES, Record, Settlement, State};
 use carteiro::http::webhooks::{BYTES_IN_FLIGHT_MAX, PATH, SIGNATURE, Webhooks, WebhooksStart};
 use carteiro::metrics::Metrics;
 use carteiro::policy::classify::ErrorTable;
+use carteiro::queue::connection::Connection;
 use carteiro::queue::keys::LaneKeys;
 use carteiro::queue::lane::{self, Append};
 use carteiro::queue::link::{self, Timeouts};
@@ -24,7 +25,6 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use redis::AsyncCommands;
-use redis::aio::MultiplexedConnection;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -37,7 +37,7 @@ const CAMPAIGN: &str = "id = \"a\"\naccount = \"100\"\n[template]\nname = \"avis
 
 struct Place {
     server: RedisServer,
-    redis: MultiplexedConnection,
+    redis: Connection,
     webhooks: Option<Webhooks>,
     metrics: Arc<Metrics>,
     heard: Arc<Mutex<Vec<Heard>>>,
@@ -158,7 +158,7 @@ impl Drop for Place {
     }
 }
 
-async fn campaign(redis: &mut MultiplexedConnection, count: usize) {
+async fn campaign(redis: &mut Connection, count: usize) {
     assert_eq!(campaigns::create(redis, "a", CAMPAIGN, 1).await.unwrap(), CampaignSeq(1));
     assert!(
         campaigns::set_state(redis, CampaignSeq(1), (CampaignState::Draft, CampaignState::Running), 1)
@@ -334,9 +334,8 @@ async fn a_failure_after_acceptance_waits_or_is_final_by_the_table() {
     let states: Vec<State> = place.records().await[..4].iter().map(|record| record.state).collect();
     assert_eq!(states, [State::Failed, State::Waiting, State::Accepted, State::Waiting]);
     // Whoever owns the lane is told to look for what waits.
-    let grown = async |redis: &mut MultiplexedConnection| {
-        campaigns::read_all(redis, &[CampaignSeq(1)]).await.unwrap()[0].grown
-    };
+    let grown =
+        async |redis: &mut Connection| campaigns::read_all(redis, &[CampaignSeq(1)]).await.unwrap()[0].grown;
     let patience = tokio::time::timeout(Duration::from_secs(20), async {
         while grown(&mut place.redis).await == 0 {
             tokio::task::yield_now().await;

@@ -10,7 +10,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
+use crate::queue::connection::Connection;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -107,7 +107,7 @@ pub struct Archived {
 #[derive(Debug)]
 pub struct Archiver<'a> {
     /// Redis.
-    pub redis: &'a mut MultiplexedConnection,
+    pub redis: &'a mut Connection,
     /// This installation.
     pub installation: &'a Installation,
     /// Where the lock is.
@@ -130,7 +130,7 @@ pub fn folder_of(place: &Path, record: &CampaignRecord) -> PathBuf {
 
 /// Why a campaign cannot be archived now; None: it can.
 pub async fn obstacle(
-    redis: &mut MultiplexedConnection,
+    redis: &mut Connection,
     record: &CampaignRecord,
 ) -> Result<Option<ArchiveError>, QueueError> {
     let id = || record.id.clone();

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use redis::aio::MultiplexedConnection;
+use crate::queue::connection::Connection;
 
 use crate::domain::ids::LaneId;
 use crate::domain::person::Phone;
@@ -43,7 +43,7 @@ impl Traces {
 
 /// Finds a person in every campaign; those without a trace are left out, unless a load runs there.
 pub async fn find(
-    redis: &mut MultiplexedConnection,
+    redis: &mut Connection,
     phone: Phone,
     key: HashKey,
     now_ms: u64,
@@ -64,17 +64,13 @@ pub async fn find(
 }
 
 /// Takes out of the queue what is still in it, and looks again; how many were taken out.
-pub async fn suppress(redis: &mut MultiplexedConnection, traces: &mut Traces) -> Result<u64, QueueError> {
+pub async fn suppress(redis: &mut Connection, traces: &mut Traces) -> Result<u64, QueueError> {
     let suppressed = erasure::suppress(redis, traces.lane, &traces.indices).await?;
     traces.states = states(redis, traces.lane, &traces.indices).await?;
     Ok(suppressed)
 }
 
-async fn indices(
-    redis: &mut MultiplexedConnection,
-    lane: LaneId,
-    phone: Phone,
-) -> Result<Vec<u32>, QueueError> {
+async fn indices(redis: &mut Connection, lane: LaneId, phone: Phone) -> Result<Vec<u32>, QueueError> {
     let log = LaneKeys::new(lane).log;
     let damaged = |_| QueueError::Corrupt { key: log.clone(), what: "no memory to unpack it".to_owned() };
     let mut unpacker = Unpacker::new().map_err(damaged)?;
@@ -99,7 +95,7 @@ async fn indices(
 }
 
 async fn states(
-    redis: &mut MultiplexedConnection,
+    redis: &mut Connection,
     lane: LaneId,
     indices: &[u32],
 ) -> Result<BTreeMap<&'static str, u64>, QueueError> {

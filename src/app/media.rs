@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
+use crate::queue::connection::Connection;
 use tokio::task::JoinSet;
 
 use crate::clock;
@@ -104,11 +104,7 @@ impl Uploader {
     }
 
     /// The medium of a file: the known one while it is young enough, else a new upload.
-    pub async fn ensure(
-        &self,
-        redis: &mut MultiplexedConnection,
-        file: &FileFacts,
-    ) -> Result<Medium, MediaError> {
+    pub async fn ensure(&self, redis: &mut Connection, file: &FileFacts) -> Result<Medium, MediaError> {
         let content = media::name(&file.sha256, file.mime);
         let known = media::find(redis, &self.account, &content).await?;
         if let Some(known) = known.filter(|known| good(known.uploaded_ms, clock::wall().0, self.time_scale)) {
@@ -128,7 +124,7 @@ impl Uploader {
     /// The media of many files, a few at a time, by the content's name.
     pub async fn ensure_all(
         &self,
-        redis: &MultiplexedConnection,
+        redis: &Connection,
         files: Vec<FileFacts>,
     ) -> Result<HashMap<String, Medium>, MediaError> {
         let old = clock::wall().0.saturating_sub(ms(KEPT.0 / self.time_scale.max(1)));
@@ -166,7 +162,7 @@ pub fn fixed_file(campaign: &Campaign, campaign_file: &Path) -> Result<Option<Fi
 
 /// Uploads the one file of a campaign, if that is needed, and fixes it in the campaign's record.
 pub async fn fix(
-    redis: &mut MultiplexedConnection,
+    redis: &mut Connection,
     uploader: &Uploader,
     record: &CampaignRecord,
     file: &FileFacts,
@@ -181,7 +177,7 @@ pub async fn fix(
 
 /// Before a start: the campaign's media are good for a while yet, or are made so; else nothing may be sent.
 pub async fn ready(
-    redis: &mut MultiplexedConnection,
+    redis: &mut Connection,
     record: &CampaignRecord,
     campaign: &Campaign,
     config: &Config,
@@ -218,7 +214,7 @@ pub async fn ready(
 }
 
 async fn renew(
-    redis: &mut MultiplexedConnection,
+    redis: &mut Connection,
     (record, known): (&CampaignRecord, &CampaignMedium),
     campaign: &Campaign,
     kind: MediaKind,

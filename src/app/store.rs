@@ -1,6 +1,6 @@
 //! Redis as every command finds it: joined or reached by URL, checked, with this installation's name in it.
 
-use redis::aio::MultiplexedConnection;
+use crate::queue::connection::Connection;
 use redis::{AsyncCommands, Client};
 
 use crate::config::Config;
@@ -32,7 +32,7 @@ pub struct Store {
     /// What the start checks found.
     pub facts: ServerFacts,
     /// One connection, for rare calls.
-    pub connection: MultiplexedConnection,
+    pub connection: Connection,
     /// This installation.
     pub installation: Installation,
 }
@@ -73,13 +73,13 @@ impl Store {
     }
 }
 
-async fn check_layout(connection: &mut MultiplexedConnection) -> Result<(), QueueError> {
+async fn check_layout(connection: &mut Connection) -> Result<(), QueueError> {
     let _new: bool = connection.set_nx(keys::LAYOUT_KEY, keys::LAYOUT).await?;
     let found: u32 = connection.get(keys::LAYOUT_KEY).await?;
     if found > keys::LAYOUT { Err(QueueError::LayoutTooNew { found, known: keys::LAYOUT }) } else { Ok(()) }
 }
 
-async fn installation(connection: &mut MultiplexedConnection) -> Result<Installation, QueueError> {
+async fn installation(connection: &mut Connection) -> Result<Installation, QueueError> {
     let (name, one, other): (u32, u64, u64) = (rand::random(), rand::random(), rand::random());
     let mut pipeline = redis::pipe();
     pipeline.hset_nx(keys::INSTALLATION, "name", format!("{name:07x}")).ignore();

@@ -1,7 +1,7 @@
 //! What a pause costs Redis: commands counted around `campaign pause`, with ten messages queued and with very many.
 //! They must be as many.
 
-use redis::aio::MultiplexedConnection;
+use crate::queue::connection::Connection;
 
 use super::figures::Figures;
 use super::run::{Run, info, rig_plan};
@@ -55,7 +55,7 @@ async fn cheapest(plan: &BenchPlan, tell: &mut dyn FnMut(&str)) -> Result<(u64, 
 }
 
 /// Commands that Redis has run, those inside scripts included.
-async fn commands(redis: &mut MultiplexedConnection) -> Result<u64, RigError> {
+async fn commands(redis: &mut Connection) -> Result<u64, RigError> {
     Ok(sum(&info(redis, "commandstats").await?))
 }
 

@@ -4,7 +4,7 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
+use crate::queue::connection::Connection;
 use serde_json::Value;
 
 use super::figures::{Figures, mib, per};
@@ -136,7 +136,7 @@ impl Run {
     }
 
     /// Notes how much Redis holds now.
-    pub(super) async fn note_memory(redis: &mut MultiplexedConnection) -> Result<u64, RigError> {
+    pub(super) async fn note_memory(redis: &mut Connection) -> Result<u64, RigError> {
         used_memory(redis).await
     }
 
@@ -205,7 +205,7 @@ fn unwritable(path: &Path, source: std::io::Error) -> RigError {
 }
 
 /// Bytes that Redis holds.
-async fn used_memory(redis: &mut MultiplexedConnection) -> Result<u64, RigError> {
+async fn used_memory(redis: &mut Connection) -> Result<u64, RigError> {
     let text = info(redis, "memory").await?;
     let field = text.lines().find_map(|line| line.strip_prefix("used_memory:"));
     field
@@ -214,7 +214,7 @@ async fn used_memory(redis: &mut MultiplexedConnection) -> Result<u64, RigError>
 }
 
 /// A section of what Redis says of itself.
-pub(super) async fn info(redis: &mut MultiplexedConnection, section: &str) -> Result<String, RigError> {
+pub(super) async fn info(redis: &mut Connection, section: &str) -> Result<String, RigError> {
     let asked = redis::cmd("INFO").arg(section).query_async(redis).await;
     Ok(asked.map_err(crate::queue::QueueError::from)?)
 }

@@ -3,7 +3,7 @@
 use std::io::{self, BufRead};
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
+use crate::queue::connection::Connection;
 use tokio::sync::oneshot;
 
 use super::Global;
@@ -137,10 +137,7 @@ pub fn load_options(global: &Global) -> Result<LoadOptions, CliError> {
 }
 
 /// Tells the engine that something changed and waits until every node of it acts on it, or its ownership has ended.
-pub async fn announce(
-    connection: &mut MultiplexedConnection,
-    config: &Config,
-) -> Result<Acknowledged, CliError> {
+pub async fn announce(connection: &mut Connection, config: &Config) -> Result<Acknowledged, CliError> {
     let timeout = (config.ownership.lease + ACKNOWLEDGE_TIMEOUT) / config.time_scale.max(1);
     let version = campaigns::announce(connection).await?;
     let begun = clock::mono();

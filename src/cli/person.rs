@@ -5,8 +5,8 @@
 use std::io::BufRead;
 use std::time::Duration;
 
+use crate::queue::connection::Connection;
 use clap::{Args, Subcommand};
-use redis::aio::MultiplexedConnection;
 use serde_json::{Value, json};
 
 use super::context::Context;
@@ -132,7 +132,7 @@ fn prove(proof: &Proof<'_>, suppressed: &[u64], who: &Who, context: &Context) {
 
 /// Suppresses everywhere. What is on its way may come back to the queue, so it is waited for, for a while.
 async fn suppress(
-    redis: &mut MultiplexedConnection,
+    redis: &mut Connection,
     traces: &mut [Traces],
     context: &Context,
 ) -> Result<Vec<u64>, CliError> {

@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::queue::connection::Connection;
 use clap::{Args, Subcommand};
-use redis::aio::MultiplexedConnection;
 use serde_json::{Value, json};
 
 use super::campaign::world::{World, definition};
@@ -81,7 +81,7 @@ pub async fn run(kind: Kind, command: ScopeCommand, context: &Context) -> Result
         ScopeCommand::Pause(args) => (Change::Pause, args),
         ScopeCommand::Resume(args) => (Change::Resume, args),
     };
-    let change_one = async |redis: &mut MultiplexedConnection| {
+    let change_one = async |redis: &mut Connection| {
         let known = known(kind, &context.config, redis).await?;
         let stopped = halts::read(redis).await?;
         let scope = kind.scope(&args.id, &known, &stopped)?;
@@ -92,7 +92,7 @@ pub async fn run(kind: Kind, command: ScopeCommand, context: &Context) -> Result
 
 /// Runs a command on everything.
 pub async fn run_all(change: Change, args: &AllArgs, context: &Context) -> Result<Exit, CliError> {
-    let change_all = async |redis: &mut MultiplexedConnection| {
+    let change_all = async |redis: &mut Connection| {
         let stopped = halts::read(redis).await?;
         apply(change, &Scope::App, &stopped, args.dry_run, redis, context).await
     };
@@ -161,7 +161,7 @@ async fn apply(
     scope: &Scope,
     stopped: &BTreeMap<Scope, Why>,
     dry_run: bool,
-    redis: &mut MultiplexedConnection,
+    redis: &mut Connection,
     context: &Context,
 ) -> Result<Exit, CliError> {
     let out = &context.out;
@@ -205,11 +205,7 @@ fn name(scope: &Scope) -> String {
 }
 
 /// Everything of a kind that the configuration or a campaign names.
-async fn known(
-    kind: Kind,
-    config: &Config,
-    redis: &mut MultiplexedConnection,
-) -> Result<BTreeSet<String>, CliError> {
+async fn known(kind: Kind, config: &Config, redis: &mut Connection) -> Result<BTreeSet<String>, CliError> {
     Ok(match kind {
         Kind::Number => config.numbers.iter().map(|number| number.id.to_string()).collect(),
         Kind::Account => config.accounts.iter().map(|account| account.id.clone()).collect(),
@@ -222,7 +218,7 @@ async fn known(
     })
 }
 
-async fn list(kind: Kind, context: &Context, redis: &mut MultiplexedConnection) -> Result<Exit, CliError> {
+async fn list(kind: Kind, context: &Context, redis: &mut Connection) -> Result<Exit, CliError> {
     let world = World::read(redis).await?;
     let mut ids = known(kind, &context.config, redis).await?;
     // What is stopped is shown even if nothing else knows it any more.

@@ -2,7 +2,7 @@
 //!
 //! Which reasons may be tried again is not decided here: the caller asks the error table.
 
-use redis::aio::MultiplexedConnection;
+use super::connection::Connection;
 
 use super::keys::LaneKeys;
 use super::lane::BATCH_MAX;
@@ -20,7 +20,7 @@ pub enum Ask {
 
 /// Turns every message of a lane that failed for `reason` into one that is due at `now_ms`. Returns how many.
 pub async fn retry(
-    connection: &mut MultiplexedConnection,
+    connection: &mut Connection,
     lane: LaneId,
     reason: u8,
     now_ms: u64,

@@ -1,7 +1,7 @@
 //! The priority queue of a number: its lanes by urgency. A hint; the lanes themselves are the truth.
 
+use super::connection::Connection;
 use redis::AsyncCommands;
-use redis::aio::MultiplexedConnection;
 
 use super::{QueueError, keys};
 use crate::domain::campaign::Priority;
@@ -9,7 +9,7 @@ use crate::domain::ids::{LaneId, NumberId};
 
 /// Puts lanes on the agenda of a number. Called before a lane's first append.
 pub async fn register(
-    connection: &mut MultiplexedConnection,
+    connection: &mut Connection,
     number: &NumberId,
     lanes: &[LaneId],
     priority: Priority,
@@ -23,7 +23,7 @@ pub async fn register(
 
 /// Moves a lane to another number: the field first, then the hints.
 pub async fn reassign(
-    connection: &mut MultiplexedConnection,
+    connection: &mut Connection,
     lane: LaneId,
     (from, to): (&NumberId, &NumberId),
     priority: Priority,
@@ -37,7 +37,7 @@ pub async fn reassign(
 
 /// Takes lanes that have nothing left off the agenda.
 pub async fn remove(
-    connection: &mut MultiplexedConnection,
+    connection: &mut Connection,
     number: &NumberId,
     lanes: &[LaneId],
 ) -> Result<(), QueueError> {
@@ -49,10 +49,7 @@ pub async fn remove(
 }
 
 /// Lanes on the agenda of a number, most urgent first.
-pub async fn read(
-    connection: &mut MultiplexedConnection,
-    number: &NumberId,
-) -> Result<Vec<LaneId>, QueueError> {
+pub async fn read(connection: &mut Connection, number: &NumberId) -> Result<Vec<LaneId>, QueueError> {
     let names: Vec<String> = connection.zrange(keys::agenda(number), 0, -1).await?;
     Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
 }

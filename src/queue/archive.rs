@@ -8,8 +8,8 @@
 
 use std::collections::BTreeSet;
 
+use super::connection::Connection;
 use redis::AsyncCommands;
-use redis::aio::MultiplexedConnection;
 
 use super::campaigns::{self, CampaignRecord};
 use super::keys::{self, LaneKeys};
@@ -65,7 +65,7 @@ impl Gone {
 }
 
 /// A campaign, wherever it is.
-pub async fn find(connection: &mut MultiplexedConnection, id: &str) -> Result<Found, QueueError> {
+pub async fn find(connection: &mut Connection, id: &str) -> Result<Found, QueueError> {
     let seq: Option<u32> = connection.hget(keys::CAMPAIGNS, id).await?;
     if let Some(seq) = seq
         && let Some(record) = campaigns::read_all(connection, &[CampaignSeq(seq)]).await?.pop()
@@ -84,22 +84,19 @@ pub async fn find(connection: &mut MultiplexedConnection, id: &str) -> Result<Fo
 }
 
 /// Where an id went, if it was archived.
-pub(super) async fn gone(
-    connection: &mut MultiplexedConnection,
-    id: &str,
-) -> Result<Option<Gone>, QueueError> {
+pub(super) async fn gone(connection: &mut Connection, id: &str) -> Result<Option<Gone>, QueueError> {
     let text: Option<String> = connection.hget(keys::ARCHIVED, id).await?;
     Ok(text.as_deref().and_then(Gone::parse))
 }
 
 /// How many campaigns left.
-pub async fn count(connection: &mut MultiplexedConnection) -> Result<u64, QueueError> {
+pub async fn count(connection: &mut Connection) -> Result<u64, QueueError> {
     Ok(connection.hlen(keys::ARCHIVED).await?)
 }
 
 /// Marks a campaign as leaving; with `exported` its archive is whole.
 pub async fn mark(
-    connection: &mut MultiplexedConnection,
+    connection: &mut Connection,
     seq: CampaignSeq,
     leaving: &Leaving,
 ) -> Result<(), QueueError> {
@@ -109,7 +106,7 @@ pub async fn mark(
 }
 
 /// Takes the mark back: it stays.
-pub async fn unmark(connection: &mut MultiplexedConnection, seq: CampaignSeq) -> Result<(), QueueError> {
+pub async fn unmark(connection: &mut Connection, seq: CampaignSeq) -> Result<(), QueueError> {
     let _: i64 = connection.hdel(keys::campaign(seq), "archive").await?;
     Ok(())
 }
@@ -117,7 +114,7 @@ pub async fn unmark(connection: &mut MultiplexedConnection, seq: CampaignSeq) ->
 /// Frees everything of some lanes, which may be on the agenda of any of `numbers`: a lane that stayed empty does not say
 /// on whose. `buckets` says how many dedup sets a lane has.
 pub async fn free(
-    connection: &mut MultiplexedConnection,
+    connection: &mut Connection,
     lanes: &[LaneId],
     numbers: &BTreeSet<NumberId>,
     buckets: impl Fn(u32) -> u32,
@@ -145,7 +142,7 @@ pub async fn free(
 
 /// Forgets a campaign whose lanes are freed, but for its id and where its archive is.
 pub async fn forget(
-    connection: &mut MultiplexedConnection,
+    connection: &mut Connection,
     record: &CampaignRecord,
     folder: &str,
     now_ms: u64,

@@ -5,8 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use super::connection::Connection;
 use redis::AsyncCommands;
-use redis::aio::MultiplexedConnection;
 
 use super::archive::{self, Leaving};
 use super::media::CampaignMedium;
@@ -213,7 +213,7 @@ impl CampaignRecord {
 
 /// Stores a new campaign as a draft.
 pub async fn create(
-    connection: &mut MultiplexedConnection,
+    connection: &mut Connection,
     id: &str,
     definition: &str,
     now_ms: u64,
@@ -241,7 +241,7 @@ pub async fn create(
 }
 
 /// Seq and id of every campaign, oldest first.
-pub async fn list(connection: &mut MultiplexedConnection) -> Result<Vec<(CampaignSeq, String)>, QueueError> {
+pub async fn list(connection: &mut Connection) -> Result<Vec<(CampaignSeq, String)>, QueueError> {
     let ids: BTreeMap<String, u32> = connection.hgetall(keys::CAMPAIGNS).await?;
     let mut all: Vec<_> = ids.into_iter().map(|(id, seq)| (CampaignSeq(seq), id)).collect();
     all.sort_unstable();
@@ -250,7 +250,7 @@ pub async fn list(connection: &mut MultiplexedConnection) -> Result<Vec<(Campaig
 
 /// Reads campaigns in one round trip; those that are gone are left out.
 pub async fn read_all(
-    connection: &mut MultiplexedConnection,
+    connection: &mut Connection,
     seqs: &[CampaignSeq],
 ) -> Result<Vec<CampaignRecord>, QueueError> {
     if seqs.is_empty() {
@@ -266,7 +266,7 @@ pub async fn read_all(
 }
 
 /// Reads the campaign of an operator's id; an unknown one is answered with the nearest.
-pub async fn find(connection: &mut MultiplexedConnection, id: &str) -> Result<CampaignRecord, QueueError> {
+pub async fn find(connection: &mut Connection, id: &str) -> Result<CampaignRecord, QueueError> {
     let seq: Option<u32> = connection.hget(keys::CAMPAIGNS, id).await?;
     if let Some(seq) = seq
         && let Some(record) = read_all(connection, &[CampaignSeq(seq)]).await?.pop()
@@ -298,7 +298,7 @@ pub async fn find(connection: &mut MultiplexedConnection, id: &str) -> Result<Ca
 
 /// Moves a campaign from the state seen to another. Returns false when somebody else moved it meanwhile.
 pub async fn set_state(
-    connection: &mut MultiplexedConnection,
+    connection: &mut Connection,
     seq: CampaignSeq,
     (seen, new): (CampaignState, CampaignState),
     now_ms: u64,
@@ -308,7 +308,7 @@ pub async fn set_state(
 
 /// The same with fields that change together with the state, which may stay; only if what the guard names is as it was seen.
 pub async fn move_to(
-    connection: &mut MultiplexedConnection,
+    connection: &mut Connection,
     seq: CampaignSeq,
     (seen, new): (CampaignState, CampaignState),
     now_ms: u64,
@@ -332,11 +332,7 @@ pub async fn move_to(
 }
 
 /// Lets a campaign that is done go on, since something of it is left again.
-pub async fn reopen(
-    connection: &mut MultiplexedConnection,
-    seq: CampaignSeq,
-    now_ms: u64,
-) -> Result<(), QueueError> {
+pub async fn reopen(connection: &mut Connection, seq: CampaignSeq, now_ms: u64) -> Result<(), QueueError> {
     let _moved = set_state(connection, seq, (CampaignState::Done, CampaignState::Running), now_ms).await?;
     announce(connection).await.map(|_| ())
 }
@@ -344,7 +340,7 @@ pub async fn reopen(
 /// Fixes the lanes of a campaign at its first load: the rows expected and the slices of each class. Returns those
 /// in force, which may be an earlier load's.
 pub async fn freeze_slices(
-    connection: &mut MultiplexedConnection,
+    connection: &mut Connection,
     seq: CampaignSeq,
     expected: u64,
     slices: &[u32],
@@ -362,7 +358,7 @@ pub async fn freeze_slices(
 
 /// Sign of life of a load with what it has read so far; without `now_ms` its last. Saying it twice changes nothing.
 pub async fn load_progress(
-    connection: &mut MultiplexedConnection,
+    connection: &mut Connection,
     seq: CampaignSeq,
     load: &str,
     totals: LoadTotals,
@@ -376,19 +372,19 @@ pub async fn load_progress(
 }
 
 /// Says that lanes have more to send than before.
-pub async fn grow(connection: &mut MultiplexedConnection, seq: CampaignSeq) -> Result<(), QueueError> {
+pub async fn grow(connection: &mut Connection, seq: CampaignSeq) -> Result<(), QueueError> {
     Ok(connection.hincr(keys::campaign(seq), "grown", 1).await?)
 }
 
 /// Tells every node that something changed. Returns the version that they will acknowledge.
-pub async fn announce(connection: &mut MultiplexedConnection) -> Result<u64, QueueError> {
+pub async fn announce(connection: &mut Connection) -> Result<u64, QueueError> {
     let mut call = script::ANNOUNCE.prepare_invoke();
     call.key(keys::VERSION).arg(keys::EVENTS);
     script::run(connection, &call).await
 }
 
 /// The version of everything.
-pub async fn version(connection: &mut MultiplexedConnection) -> Result<u64, QueueError> {
+pub async fn version(connection: &mut Connection) -> Result<u64, QueueError> {
     let version: Option<u64> = connection.get(keys::VERSION).await?;
     Ok(version.unwrap_or(0))
 }

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use redis::aio::MultiplexedConnection;
+use super::connection::Connection;
 
 use super::QueueError;
 use super::keys::LaneKeys;
@@ -35,7 +35,7 @@ pub fn run() -> &'static str {
 /// What a run has claimed in a lane; those of whose current generation a receipt came are left out, since they left. None:
 /// the lane has another owner by now, or some of what is sending may be another's.
 pub async fn of_run(
-    connection: &mut MultiplexedConnection,
+    connection: &mut Connection,
     lane: LaneId,
     run: &str,
 ) -> Result<Option<Claims>, QueueError> {

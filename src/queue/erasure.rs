@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
+use super::connection::Connection;
 use redis::AsyncCommands;
-use redis::aio::MultiplexedConnection;
 
 use super::keys::{self, LaneKeys};
 use super::lane::BATCH_MAX;
@@ -29,17 +29,17 @@ pub struct Proof<'a> {
 }
 
 /// The hashes of all erased people.
-pub async fn all(connection: &mut MultiplexedConnection) -> Result<HashSet<i64>, QueueError> {
+pub async fn all(connection: &mut Connection) -> Result<HashSet<i64>, QueueError> {
     Ok(connection.smembers(keys::ERASED).await?)
 }
 
 /// Adds a person; false: was erased before.
-pub async fn add(connection: &mut MultiplexedConnection, hash: i64) -> Result<bool, QueueError> {
+pub async fn add(connection: &mut Connection, hash: i64) -> Result<bool, QueueError> {
     Ok(connection.sadd::<_, _, i64>(keys::ERASED, hash).await? > 0)
 }
 
 /// Writes down what was done.
-pub async fn prove(connection: &mut MultiplexedConnection, proof: &Proof<'_>) -> Result<(), QueueError> {
+pub async fn prove(connection: &mut Connection, proof: &Proof<'_>) -> Result<(), QueueError> {
     let fields = [
         ("at_ms", proof.at_ms.to_string()),
         ("person", proof.hash.to_string()),
@@ -54,11 +54,7 @@ pub async fn prove(connection: &mut MultiplexedConnection, proof: &Proof<'_>) ->
 }
 
 /// Takes messages of a lane out of the queue for good; how many of them were still in it.
-pub async fn suppress(
-    connection: &mut MultiplexedConnection,
-    lane: LaneId,
-    indices: &[u32],
-) -> Result<u64, QueueError> {
+pub async fn suppress(connection: &mut Connection, lane: LaneId, indices: &[u32]) -> Result<u64, QueueError> {
     let keys = LaneKeys::new(lane);
     let mut suppressed = 0u64;
     for batch in indices.chunks(BATCH_MAX) {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+use super::connection::Connection;
 use redis::AsyncCommands;
-use redis::aio::MultiplexedConnection;
 
 use super::{QueueError, keys, script};
 use crate::domain::ids::NumberId;
@@ -83,17 +83,13 @@ impl Why {
 }
 
 /// Everything that is stopped.
-pub async fn read(connection: &mut MultiplexedConnection) -> Result<BTreeMap<Scope, Why>, QueueError> {
+pub async fn read(connection: &mut Connection) -> Result<BTreeMap<Scope, Why>, QueueError> {
     let fields: BTreeMap<String, String> = connection.hgetall(keys::HALTS).await?;
     Ok(fields.iter().filter_map(|(scope, why)| Some((scope.parse().ok()?, Why::parse(why)))).collect())
 }
 
 /// Stops a scope. An operator's pause is not overwritten by a verdict. Returns whether it was going before.
-pub async fn stop(
-    connection: &mut MultiplexedConnection,
-    scope: &Scope,
-    why: &Why,
-) -> Result<bool, QueueError> {
+pub async fn stop(connection: &mut Connection, scope: &Scope, why: &Why) -> Result<bool, QueueError> {
     let known = if *why == Why::Operator { "over" } else { "keep" };
     let mut call = script::HALT.prepare_invoke();
     call.key(keys::HALTS).arg(scope.to_string()).arg(why.to_string()).arg(known);
@@ -101,6 +97,6 @@ pub async fn stop(
 }
 
 /// Lets a scope go on. Returns whether it was stopped.
-pub async fn resume(connection: &mut MultiplexedConnection, scope: &Scope) -> Result<bool, QueueError> {
+pub async fn resume(connection: &mut Connection, scope: &Scope) -> Result<bool, QueueError> {
     Ok(connection.hdel::<_, _, i64>(keys::HALTS, scope.to_string()).await? > 0)
 }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use redis::aio::MultiplexedConnection;
+use super::connection::Connection;
 use redis::{FromRedisValue, Value, from_redis_value};
 
 use super::keys::LaneKeys;
@@ -115,7 +115,7 @@ pub struct LaneCounters {
 
 /// Appends one chunk.
 pub async fn append(
-    connection: &mut MultiplexedConnection,
+    connection: &mut Connection,
     lane: LaneId,
     append: &Append<'_>,
 ) -> Result<Appended, QueueError> {
@@ -143,7 +143,7 @@ pub async fn append(
 
 /// Makes a lane ours under `token`; with `sweep`, what is sending belongs to a lost owner and goes in doubt.
 pub async fn adopt(
-    connection: &mut MultiplexedConnection,
+    connection: &mut Connection,
     lane: LaneId,
     token: u64,
     sweep: bool,
@@ -170,7 +170,7 @@ pub async fn adopt(
 
 /// Claims up to `fresh` untouched and `due` due messages.
 pub async fn claim(
-    connection: &mut MultiplexedConnection,
+    connection: &mut Connection,
     lane: LaneId,
     (token, request): (u64, u64),
     now_ms: u64,
@@ -198,7 +198,7 @@ pub async fn claim(
 
 /// Gives back claimed messages `(index, generation)`, unsent. Returns how the lane stands then.
 pub async fn release(
-    connection: &mut MultiplexedConnection,
+    connection: &mut Connection,
     lane: LaneId,
     (token, request): (u64, u64),
     now_ms: u64,
@@ -218,7 +218,7 @@ pub async fn release(
 /// Queues again messages `(index, generation)` that certainly never left, after another owner put them in doubt: it could
 /// not know. Returns how many.
 pub async fn unsent(
-    connection: &mut MultiplexedConnection,
+    connection: &mut Connection,
     lane: LaneId,
     now_ms: u64,
     messages: &[(u32, u8)],
@@ -232,7 +232,7 @@ pub async fn unsent(
 
 /// Records what became of messages. Returns how many records were written and how many were left alone.
 pub async fn settle(
-    connection: &mut MultiplexedConnection,
+    connection: &mut Connection,
     lane: LaneId,
     settlements: &mut [Settlement],
 ) -> Result<(u32, u32), QueueError> {
@@ -244,7 +244,7 @@ pub async fn settle(
 
 /// Reads the packed chunk that should hold `index`, and the index of its first message.
 pub async fn chunk(
-    connection: &mut MultiplexedConnection,
+    connection: &mut Connection,
     lane: LaneId,
     index: u32,
 ) -> Result<(u32, Vec<u8>), QueueError> {
@@ -272,7 +272,7 @@ pub fn undecodable(lane: LaneId, first: u32, error: &super::codec::CodecError) -
 
 /// Counters of many lanes, in few round trips.
 pub async fn counters(
-    connection: &mut MultiplexedConnection,
+    connection: &mut Connection,
     lanes: &[LaneId],
 ) -> Result<Vec<LaneCounters>, QueueError> {
     let mut all = Vec::with_capacity(lanes.len());

@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
+use super::connection::Connection;
 use redis::{AsyncConnectionConfig, Client};
 use tokio::sync::Notify;
 
@@ -25,7 +25,7 @@ pub struct Link {
 struct Inner {
     client: Client,
     timeouts: Timeouts,
-    connection: RefCell<Option<MultiplexedConnection>>,
+    connection: RefCell<Option<Connection>>,
     connecting: RefCell<bool>,
     changed: Notify,
     /// Told when Redis goes and comes, and every trouble by its kind.
@@ -57,7 +57,7 @@ impl std::fmt::Debug for Link {
 }
 
 /// Connects once. Retries of the client library stay off: a script whose reply was lost may have run.
-pub async fn connect(client: &Client, timeouts: Timeouts) -> Result<MultiplexedConnection, QueueError> {
+pub async fn connect(client: &Client, timeouts: Timeouts) -> Result<Connection, QueueError> {
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(timeouts.connect))
         .set_response_timeout(Some(timeouts.response));
@@ -81,7 +81,7 @@ impl Link {
     /// Makes a call until Redis has answered it. Errors that no waiting mends are returned.
     pub async fn call<T>(
         &self,
-        mut call: impl AsyncFnMut(&mut MultiplexedConnection) -> Result<T, QueueError>,
+        mut call: impl AsyncFnMut(&mut Connection) -> Result<T, QueueError>,
     ) -> Result<T, QueueError> {
         let mut pause = PAUSE.0;
         loop {
@@ -107,7 +107,7 @@ impl Link {
         }
     }
 
-    async fn connection(&self) -> MultiplexedConnection {
+    async fn connection(&self) -> Connection {
         loop {
             if let Some(connection) = self.inner.connection.borrow().as_ref() {
                 return connection.clone();

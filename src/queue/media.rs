@@ -1,7 +1,7 @@
 //! Media ids that Meta gave us: by account and content, so that the same file goes up once, and by campaign.
 
+use super::connection::Connection;
 use redis::AsyncCommands;
-use redis::aio::MultiplexedConnection;
 
 use super::{QueueError, keys};
 use crate::domain::ids::CampaignSeq;
@@ -57,7 +57,7 @@ pub fn name(sha256: &str, mime: &str) -> String {
 
 /// The medium of a content, if it went up before.
 pub async fn find(
-    connection: &mut MultiplexedConnection,
+    connection: &mut Connection,
     account: &str,
     content: &str,
 ) -> Result<Option<Medium>, QueueError> {
@@ -67,7 +67,7 @@ pub async fn find(
 
 /// Remembers an upload.
 pub async fn keep(
-    connection: &mut MultiplexedConnection,
+    connection: &mut Connection,
     account: &str,
     content: &str,
     medium: &Medium,
@@ -76,11 +76,7 @@ pub async fn keep(
 }
 
 /// Forgets uploads older than `before_ms`: Meta has forgotten them too.
-pub async fn prune(
-    connection: &mut MultiplexedConnection,
-    account: &str,
-    before_ms: u64,
-) -> Result<(), QueueError> {
+pub async fn prune(connection: &mut Connection, account: &str, before_ms: u64) -> Result<(), QueueError> {
     let mut cursor = 0u64;
     loop {
         let mut scan = redis::cmd("HSCAN");
@@ -101,7 +97,7 @@ pub async fn prune(
 
 /// Fixes the medium of all messages of a campaign.
 pub async fn set_campaign(
-    connection: &mut MultiplexedConnection,
+    connection: &mut Connection,
     seq: CampaignSeq,
     CampaignMedium { medium, content, path }: &CampaignMedium,
 ) -> Result<(), QueueError> {
@@ -111,7 +107,7 @@ pub async fn set_campaign(
 
 /// Notes when the oldest medium of a campaign's rows was uploaded.
 pub async fn note_oldest(
-    connection: &mut MultiplexedConnection,
+    connection: &mut Connection,
     seq: CampaignSeq,
     uploaded_ms: u64,
 ) -> Result<(), QueueError> {

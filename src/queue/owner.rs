@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
+use super::connection::Connection;
 use redis::{AsyncCommands, FromRedisValue, Value, from_redis_value};
 
 use super::{QueueError, keys, script};
@@ -160,7 +160,7 @@ pub fn offers<'a>(numbers: impl Iterator<Item = (&'a NumberId, f64)>) -> String 
 }
 
 /// Makes one heartbeat.
-pub async fn beat(connection: &mut MultiplexedConnection, beat: &Beat<'_>) -> Result<Renewal, QueueError> {
+pub async fn beat(connection: &mut Connection, beat: &Beat<'_>) -> Result<Renewal, QueueError> {
     let word = match beat.ask {
         Ask::Join => "join",
         Ask::Keep => "keep",
@@ -195,7 +195,7 @@ pub async fn beat(connection: &mut MultiplexedConnection, beat: &Beat<'_>) -> Re
 }
 
 /// Every node whose lease runs, and every owned number.
-pub async fn division(connection: &mut MultiplexedConnection) -> Result<(Snapshot, u64), QueueError> {
+pub async fn division(connection: &mut Connection) -> Result<(Snapshot, u64), QueueError> {
     let mut pipeline = redis::pipe();
     pipeline.cmd("TIME").cmd("HGETALL").arg(keys::OWN_NODES).cmd("HGETALL").arg(keys::OWN_NUMBERS);
     pipeline.cmd("HGETALL").arg(keys::OWN_OFFERS);
@@ -209,7 +209,7 @@ pub async fn division(connection: &mut MultiplexedConnection) -> Result<(Snapsho
 }
 
 /// The live nodes, by name.
-pub async fn live_nodes(connection: &mut MultiplexedConnection) -> Result<Vec<Owner>, QueueError> {
+pub async fn live_nodes(connection: &mut Connection) -> Result<Vec<Owner>, QueueError> {
     let (all, now_ms) = division(connection).await?;
     let owner = |(node, one): (String, Node)| {
         let left = Duration::from_millis(one.ends_ms.saturating_sub(now_ms));
@@ -219,32 +219,22 @@ pub async fn live_nodes(connection: &mut MultiplexedConnection) -> Result<Vec<Ow
 }
 
 /// The live node that has acted on least, if there is one: what it acted on, all have acted on.
-pub async fn live_owner(connection: &mut MultiplexedConnection) -> Result<Option<Owner>, QueueError> {
+pub async fn live_owner(connection: &mut Connection) -> Result<Option<Owner>, QueueError> {
     Ok(live_nodes(connection).await?.into_iter().min_by_key(|owner| owner.acknowledged))
 }
 
 /// Stores what a node last said of itself, for `status`; it fades when the node is gone.
-pub async fn publish_status(
-    connection: &mut MultiplexedConnection,
-    node: &str,
-    status: &str,
-) -> Result<(), QueueError> {
+pub async fn publish_status(connection: &mut Connection, node: &str, status: &str) -> Result<(), QueueError> {
     Ok(connection.set_ex(keys::node_status(node), status, LEASE.as_secs()).await?)
 }
 
 /// What a node last said of itself.
-pub async fn read_status(
-    connection: &mut MultiplexedConnection,
-    node: &str,
-) -> Result<Option<String>, QueueError> {
+pub async fn read_status(connection: &mut Connection, node: &str) -> Result<Option<String>, QueueError> {
     Ok(connection.get(keys::node_status(node)).await?)
 }
 
 /// What several nodes last said of themselves, those that said something.
-pub async fn read_statuses(
-    connection: &mut MultiplexedConnection,
-    nodes: &[&str],
-) -> Result<Vec<String>, QueueError> {
+pub async fn read_statuses(connection: &mut Connection, nodes: &[&str]) -> Result<Vec<String>, QueueError> {
     if nodes.is_empty() {
         return Ok(Vec::new());
     }

@@ -3,8 +3,8 @@
 //! Every call may be made again: a receipt heard twice changes nothing. It asks for no token, since what Meta says is
 //! true whoever owns the lane.
 
+use super::connection::Connection;
 use redis::AsyncCommands;
-use redis::aio::MultiplexedConnection;
 
 use super::keys::{self, LaneKeys};
 use super::lane::BATCH_MAX;
@@ -28,7 +28,7 @@ pub struct Heard {
 
 /// Writes receipts to a lane, sorted by their index on return. The outcomes stand in the same order.
 pub async fn receive(
-    connection: &mut MultiplexedConnection,
+    connection: &mut Connection,
     lane: LaneId,
     receipts: &mut [Receipt],
     max_attempts: u8,
@@ -51,14 +51,14 @@ pub async fn receive(
 }
 
 /// Lets the owner of a campaign's lanes look at them again, since a message of it waits anew.
-pub async fn look_again(connection: &mut MultiplexedConnection, seq: CampaignSeq) -> Result<(), QueueError> {
+pub async fn look_again(connection: &mut Connection, seq: CampaignSeq) -> Result<(), QueueError> {
     let _grown: u64 = connection.hincr(keys::campaign(seq), "grown", 1).await?;
     super::campaigns::announce(connection).await.map(|_| ())
 }
 
 /// Notes when receipts of numbers were last heard.
 pub async fn note_heard(
-    connection: &mut MultiplexedConnection,
+    connection: &mut Connection,
     receipts: &[(NumberId, u64)],
     request_ms: u64,
 ) -> Result<(), QueueError> {
@@ -68,12 +68,12 @@ pub async fn note_heard(
 }
 
 /// Notes where this process listens.
-pub async fn note_listen(connection: &mut MultiplexedConnection, address: &str) -> Result<(), QueueError> {
+pub async fn note_listen(connection: &mut Connection, address: &str) -> Result<(), QueueError> {
     Ok(connection.hset(keys::WEBHOOKS, "listen", address).await?)
 }
 
 /// When webhooks were last heard.
-pub async fn heard(connection: &mut MultiplexedConnection) -> Result<Heard, QueueError> {
+pub async fn heard(connection: &mut Connection) -> Result<Heard, QueueError> {
     let fields: Vec<(String, String)> = connection.hgetall(keys::WEBHOOKS).await?;
     let mut heard = Heard::default();
     for (name, text) in fields {

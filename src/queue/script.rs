@@ -5,7 +5,7 @@
 
 use std::sync::LazyLock;
 
-use redis::aio::MultiplexedConnection;
+use super::connection::Connection;
 use redis::{FromRedisValue, Script, ScriptInvocation};
 
 use super::QueueError;
@@ -34,7 +34,7 @@ scripts! {
 
 /// Runs a prepared script.
 pub(super) async fn run<T: FromRedisValue>(
-    connection: &mut MultiplexedConnection,
+    connection: &mut Connection,
     script: &ScriptInvocation<'_>,
 ) -> Result<T, QueueError> {
     Ok(script.invoke_async(connection).await?)

@@ -1,6 +1,6 @@
 //! Whether messages are in their lanes already. Read only: it is `append` that lets nobody in twice.
 
-use redis::aio::MultiplexedConnection;
+use super::connection::Connection;
 
 use super::QueueError;
 use super::keys::LaneKeys;
@@ -18,10 +18,7 @@ pub struct Entry {
 }
 
 /// For each entry whether it is there, in one round trip.
-pub async fn known(
-    connection: &mut MultiplexedConnection,
-    entries: &[Entry],
-) -> Result<Vec<bool>, QueueError> {
+pub async fn known(connection: &mut Connection, entries: &[Entry]) -> Result<Vec<bool>, QueueError> {
     if entries.is_empty() {
         return Ok(Vec::new());
     }

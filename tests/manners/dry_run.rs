@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use carteiro::app::store::Store;
 use carteiro::cli::Cli;
+use carteiro::queue::connection::Connection;
 use clap::CommandFactory;
-use redis::aio::MultiplexedConnection;
 use serde_json::Value;
 
 use crate::commands;
@@ -66,7 +66,7 @@ const READING: &[&str] = &[
 ];
 
 /// Everything in Redis, byte by byte.
-async fn dump(redis: &mut MultiplexedConnection) -> BTreeMap<String, Vec<u8>> {
+async fn dump(redis: &mut Connection) -> BTreeMap<String, Vec<u8>> {
     let keys: Vec<String> = redis::cmd("KEYS").arg("*").query_async(redis).await.unwrap();
     let mut all = BTreeMap::new();
     for key in keys {

@@ -7,12 +7,12 @@ use carteiro::config::RedisConfig;
 use carteiro::domain::ids::{CampaignSeq, LaneId, NumberId};
 use carteiro::domain::receipt::flags;
 use carteiro::domain::record::{RECORD_BYTES, Record, Settlement, State};
+use carteiro::queue::connection::Connection;
 use carteiro::queue::keys::LaneKeys;
 use carteiro::queue::lane::{self, Append, Appended};
 use carteiro::queue::link::{self, Timeouts};
 use carteiro::redis_server::{RedisServer, client};
 use redis::AsyncCommands;
-use redis::aio::MultiplexedConnection;
 
 /// Wall time of most calls.
 pub(crate) const NOW_MS: u64 = 1_800_000_000_000;
@@ -20,7 +20,7 @@ pub(crate) const NOW_MS: u64 = 1_800_000_000_000;
 pub(crate) struct Lab {
     pub(crate) server: RedisServer,
     pub(crate) client: redis::Client,
-    pub(crate) redis: MultiplexedConnection,
+    pub(crate) redis: Connection,
     _folder: tempfile::TempDir,
 }
 
@@ -65,7 +65,7 @@ impl Lab {
 
 /// Appends rows whose dedup hashes are their numbers, spread over two buckets.
 pub(crate) async fn append(
-    redis: &mut MultiplexedConnection,
+    redis: &mut Connection,
     id: LaneId,
     tag: &str,
     rows: std::ops::Range<usize>,
@@ -99,7 +99,7 @@ pub(crate) struct Stored {
 }
 
 /// Reads a lane, and checks that its counters are a recount of its records.
-pub(crate) async fn stored(redis: &mut MultiplexedConnection, id: LaneId) -> Stored {
+pub(crate) async fn stored(redis: &mut Connection, id: LaneId) -> Stored {
     let keys = LaneKeys::new(id);
     let counters = lane::counters(redis, &[id]).await.unwrap().remove(0);
     let bytes: Vec<u8> = redis.get(&keys.state).await.unwrap();

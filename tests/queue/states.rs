@@ -9,20 +9,20 @@ use std::time::Duration;
 use carteiro::domain::campaign::CampaignState;
 use carteiro::domain::ids::CampaignSeq;
 use carteiro::domain::record::State;
+use carteiro::queue::connection::Connection;
 use carteiro::queue::link::{self, Link, LinkNews};
 use carteiro::queue::owner::{self, Ask};
 use carteiro::queue::{QueueError, campaigns, halts, lane};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use redis::AsyncCommands;
-use redis::aio::MultiplexedConnection;
 
 use crate::lab::{Lab, NOW_MS, id, settlement, stored, timeouts};
 
 /// Long enough for any of this on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-async fn say(redis: &mut MultiplexedConnection, words: &str) {
+async fn say(redis: &mut Connection, words: &str) {
     let mut words = words.split(' ');
     let mut command = redis::cmd(words.next().unwrap());
     words.for_each(|word| {
@@ -101,7 +101,7 @@ async fn a_replica_takes_no_writes_and_that_passes() {
 struct Server(Child);
 
 impl Server {
-    async fn start(folder: &Path, settings: &[&str]) -> (Self, redis::Client, MultiplexedConnection) {
+    async fn start(folder: &Path, settings: &[&str]) -> (Self, redis::Client, Connection) {
         let socket = folder.join("redis.sock");
         let mut command = Command::new("redis-server");
         command.args(["--port", "0", "--appendonly", "yes", "--save", "", "--unixsocket"]).arg(&socket);

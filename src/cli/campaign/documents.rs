@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use redis::aio::MultiplexedConnection;
+use crate::queue::connection::Connection;
 
 use super::super::context::Context;
 use super::super::exit::CliError;
@@ -71,7 +71,7 @@ impl Documents {
     /// Uploads what Meta does not have yet. If that fails, nothing has been loaded.
     pub async fn upload(
         self,
-        redis: &MultiplexedConnection,
+        redis: &Connection,
         (seq, campaign): (CampaignSeq, &Campaign),
         context: &Context,
     ) -> Result<Files, CliError> {

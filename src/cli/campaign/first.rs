@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
+use crate::queue::connection::Connection;
 use serde_json::{Map, Value, json};
 
 use super::super::context::{Acknowledged, Context, announce};
@@ -110,7 +110,7 @@ fn refuse_others(record: &CampaignRecord) -> Result<(), CliError> {
 }
 
 /// Untouched messages by lane.
-async fn rooms(redis: &mut MultiplexedConnection, record: &CampaignRecord) -> Result<Vec<Room>, CliError> {
+async fn rooms(redis: &mut Connection, record: &CampaignRecord) -> Result<Vec<Room>, CliError> {
     let ids: Vec<LaneId> = (0..record.lanes()).map(|lane| LaneId { campaign: record.seq, lane }).collect();
     let counters = lane::counters(redis, &ids).await?;
     let small = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
@@ -155,7 +155,7 @@ async fn watch(
     first: &First,
     before: &LaneCounters,
     heard: &Acknowledged,
-    redis: &mut MultiplexedConnection,
+    redis: &mut Connection,
     context: &Context,
 ) -> Result<Fared, CliError> {
     let patience = PATIENCE / context.config.time_scale.max(1);

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use redis::aio::MultiplexedConnection;
+use crate::queue::connection::Connection;
 use serde_json::json;
 use tokio::sync::oneshot;
 
@@ -172,11 +172,7 @@ async fn into_lanes(
 }
 
 /// The lanes of the campaign: as its first load fixed them, or as this one does.
-async fn freeze(
-    record: &CampaignRecord,
-    expected: u64,
-    redis: &mut MultiplexedConnection,
-) -> Result<Lanes, CliError> {
+async fn freeze(record: &CampaignRecord, expected: u64, redis: &mut Connection) -> Result<Lanes, CliError> {
     let (expected, slices) = match record.slices.as_slice() {
         [] => campaigns::freeze_slices(redis, record.seq, expected, Lanes::plan(expected).slices()).await?,
         fixed => (record.expected, fixed.to_vec()),
@@ -193,7 +189,7 @@ async fn numbers(
     lanes: &Lanes,
     campaign: &Campaign,
     config: &Config,
-    redis: &mut MultiplexedConnection,
+    redis: &mut Connection,
 ) -> Result<Vec<NumberId>, CliError> {
     let weight = |rate: Option<f64>| rate.unwrap_or(UNLIMITED_WEIGHT);
     let pool =
@@ -217,11 +213,7 @@ async fn numbers(
 }
 
 /// Reopens a campaign that is done; makes a draft ready once something is `loaded`.
-async fn move_on(
-    record: &CampaignRecord,
-    loaded: bool,
-    redis: &mut MultiplexedConnection,
-) -> Result<(), CliError> {
+async fn move_on(record: &CampaignRecord, loaded: bool, redis: &mut Connection) -> Result<(), CliError> {
     for _ in 0..MOVES_MAX {
         let seen = campaigns::find(redis, &record.id).await?.state;
         match after(seen, Verb::Load) {
@@ -288,7 +280,7 @@ async fn say(
     record: &CampaignRecord,
     loaded: &Loaded,
     begun: Mono,
-    redis: &mut MultiplexedConnection,
+    redis: &mut Connection,
     context: &Context,
 ) -> Result<Exit, CliError> {
     let state = campaigns::find(redis, &record.id).await.map_or(record.state, |record| record.state);

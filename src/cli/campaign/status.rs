@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
+use crate::queue::connection::Connection;
 
 use super::super::context::Context;
 use super::super::exit::{CliError, Exit};
@@ -62,7 +62,7 @@ pub async fn list(context: &Context) -> Result<Exit, CliError> {
         .await
 }
 
-async fn views(id: Option<&str>, redis: &mut MultiplexedConnection) -> Result<Vec<View>, CliError> {
+async fn views(id: Option<&str>, redis: &mut Connection) -> Result<Vec<View>, CliError> {
     let records = match id {
         Some(id) => vec![campaigns::find(redis, id).await?],
         None => {
@@ -78,11 +78,7 @@ async fn views(id: Option<&str>, redis: &mut MultiplexedConnection) -> Result<Ve
     Ok(views)
 }
 
-async fn once(
-    args: &StatusArgs,
-    redis: &mut MultiplexedConnection,
-    context: &Context,
-) -> Result<Exit, CliError> {
+async fn once(args: &StatusArgs, redis: &mut Connection, context: &Context) -> Result<Exit, CliError> {
     let (world, table) = (World::read(redis).await?, context.error_table()?);
     let views = views(args.id.as_deref(), redis).await?;
     for view in &views {
@@ -105,11 +101,7 @@ async fn once(
     Ok(Exit::Done)
 }
 
-async fn watch(
-    args: &StatusArgs,
-    redis: &mut MultiplexedConnection,
-    context: &Context,
-) -> Result<Exit, CliError> {
+async fn watch(args: &StatusArgs, redis: &mut Connection, context: &Context) -> Result<Exit, CliError> {
     let (out, table) = (&context.out, context.error_table()?);
     let mut ticks = tokio::time::interval(WATCH_PERIOD / context.config.time_scale.max(1));
     let (mut history, mut drawn_lines, mut looks) = (History::default(), 0, 0u64);

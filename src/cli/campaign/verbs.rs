@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
+use crate::queue::connection::Connection;
 use serde_json::json;
 
 use super::super::context::{Acknowledged, Context, announce};
@@ -105,7 +105,7 @@ async fn change(
 
 /// Moves a campaign that is as it was seen.
 pub async fn moved(
-    redis: &mut MultiplexedConnection,
+    redis: &mut Connection,
     record: &CampaignRecord,
     new: CampaignState,
     fields: &Fields,
@@ -115,11 +115,7 @@ pub async fn moved(
 }
 
 /// Changes fields of a record whose state stays, whatever it is by then.
-pub async fn write(
-    redis: &mut MultiplexedConnection,
-    record: &CampaignRecord,
-    fields: &Fields,
-) -> Result<(), CliError> {
+pub async fn write(redis: &mut Connection, record: &CampaignRecord, fields: &Fields) -> Result<(), CliError> {
     let mut state = record.state;
     for _ in 0..MOVES_MAX {
         let now_ms = clock::wall().0;
@@ -138,7 +134,7 @@ pub fn somebody_else(id: &str) -> CliError {
 }
 
 /// What has become of its messages by now: what the brake measures from.
-async fn counted_now(redis: &mut MultiplexedConnection, record: &CampaignRecord) -> Result<Tally, CliError> {
+async fn counted_now(redis: &mut Connection, record: &CampaignRecord) -> Result<Tally, CliError> {
     Ok(stops::tally(&View::read(redis, record.clone(), clock::wall().0).await?.counters))
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use redis::aio::MultiplexedConnection;
+use crate::queue::connection::Connection;
 
 use super::super::exit::{CliError, Exit};
 use crate::app::board::Board;
@@ -81,7 +81,7 @@ pub struct Block {
 
 impl World {
     /// Reads it.
-    pub async fn read(redis: &mut MultiplexedConnection) -> Result<Self, CliError> {
+    pub async fn read(redis: &mut Connection) -> Result<Self, CliError> {
         let nodes = owner::live_nodes(redis).await?;
         let names: Vec<&str> = nodes.iter().map(|node| node.node.as_str()).collect();
         let said = owner::read_statuses(redis, &names).await?;
@@ -96,11 +96,7 @@ impl World {
 
 impl View {
     /// Reads the counters of a campaign.
-    pub async fn read(
-        redis: &mut MultiplexedConnection,
-        record: CampaignRecord,
-        now_ms: u64,
-    ) -> Result<Self, CliError> {
+    pub async fn read(redis: &mut Connection, record: CampaignRecord, now_ms: u64) -> Result<Self, CliError> {
         let campaign = definition(&record)?;
         let lanes: Vec<LaneId> =
             (0..record.lanes()).map(|lane| LaneId { campaign: record.seq, lane }).collect();

@@ -1,6 +1,6 @@
 //! Finds messages in Redis: by id, by line of their file, by person.
 
-use redis::aio::MultiplexedConnection;
+use crate::queue::connection::Connection;
 
 use super::super::campaign::world::definition;
 use super::super::exit::CliError;
@@ -46,7 +46,7 @@ pub(super) fn message_id(text: &str) -> Option<MessageId> {
 
 /// One message by its id.
 pub(super) async fn message(
-    redis: &mut MultiplexedConnection,
+    redis: &mut Connection,
     message: MessageId,
     erased: &Erased,
 ) -> Result<Vec<Found>, CliError> {
@@ -69,7 +69,7 @@ pub(super) async fn message(
 
 /// The messages that came from a line; one for each file that was loaded.
 pub(super) async fn line(
-    redis: &mut MultiplexedConnection,
+    redis: &mut Connection,
     id: &str,
     line: u32,
     erased: &Erased,
@@ -85,7 +85,7 @@ pub(super) async fn line(
 
 /// The messages to a person, in every campaign.
 pub(super) async fn person(
-    redis: &mut MultiplexedConnection,
+    redis: &mut Connection,
     phone: Phone,
     key: HashKey,
     erased: &Erased,
@@ -106,7 +106,7 @@ pub(super) async fn person(
 }
 
 async fn search(
-    redis: &mut MultiplexedConnection,
+    redis: &mut Connection,
     record: &CampaignRecord,
     (id, erased): (LaneId, &Erased),
     wanted: impl Fn(&Chunk, usize) -> bool,
@@ -138,7 +138,7 @@ async fn search(
 
 /// How far a message got.
 async fn stands(
-    redis: &mut MultiplexedConnection,
+    redis: &mut Connection,
     record: &CampaignRecord,
     id: LaneId,
     (chunk, row): (&Chunk, usize),

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use redis::aio::MultiplexedConnection;
+use crate::queue::connection::Connection;
 
 use crate::domain::campaign::{Campaign, CampaignState};
 use crate::domain::ids::CampaignSeq;
@@ -38,7 +38,7 @@ impl Known {
     /// The campaigns as they are now; those that are gone or cannot be read are left out.
     pub(super) async fn read(
         &self,
-        connection: &mut MultiplexedConnection,
+        connection: &mut Connection,
         seqs: &BTreeSet<CampaignSeq>,
     ) -> Result<HashMap<CampaignSeq, Now>, QueueError> {
         if seqs.is_empty() {

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use redis::aio::MultiplexedConnection;
+use crate::queue::connection::Connection;
 
 use super::super::super::exit::CliError;
 use crate::domain::campaign::Campaign;
@@ -83,7 +83,7 @@ pub struct Scanned {
 /// Where people who are loaded already are known.
 pub struct Known<'a> {
     /// Redis.
-    pub redis: &'a mut MultiplexedConnection,
+    pub redis: &'a mut Connection,
     /// The campaign.
     pub seq: CampaignSeq,
     /// Its lanes.
