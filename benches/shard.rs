@@ -7,6 +7,7 @@ use carteiro::clock::{Mono, WallMs};
 use carteiro::config::BreakerConfig;
 use carteiro::domain::campaign::RetryPolicy;
 use carteiro::domain::ids::{CampaignSeq, LaneId, NumberId};
+use carteiro::policy::adapt::AdaptConfig;
 use carteiro::policy::classify::{ErrorTable, Reply, ReplyBody, Verdict};
 use carteiro::policy::pace::Exactness;
 use carteiro::policy::shard::{
@@ -35,6 +36,8 @@ impl World {
         let ms = Duration::from_millis;
         let config = ShardConfig {
             exactness: Exactness { tolerance: ms(5), arrival_slack: ms(10) },
+            adapt: AdaptConfig { decrease: 0.7, increase_per_s: 0.01, floor: 0.05 },
+            guaranteed_share: 0.05,
             claim_ahead: ms(50),
             max_in_flight: 64,
             max_connections: 64,
@@ -68,6 +71,7 @@ impl World {
             open: true,
             first: None,
             pace_share_per_mille: None,
+            weight: 1,
         }));
         for lane in 0..numbers {
             let id = NumberId::from(format!("{lane}").as_str());

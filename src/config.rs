@@ -139,6 +139,18 @@ pub struct PaceConfig {
     pub claim_ahead: Duration,
     /// Requests in flight at most per number. Default 1024.
     pub max_in_flight: usize,
+    /// The part of a number's pace that a refusal for pace leaves. Default 70%.
+    pub decrease: f64,
+    /// The part of a number's rate that each second of accepted messages gives back. Default 1%.
+    pub increase_per_s: f64,
+    /// The part of a number's rate below which its pace does not sink. Default 5%.
+    pub floor: f64,
+    /// The part of every number's rate that is kept free for replies, which Meta counts too. Default 0%.
+    pub keep_free: f64,
+    /// The part of a number's messages that every lower priority with something to send gets. Default 5%.
+    pub guaranteed_share: f64,
+    /// How long a number is paused or halted before its lanes move to others. Default 5m.
+    pub failover_after: Duration,
 }
 
 /// `[sender]`

@@ -52,7 +52,8 @@
 //! | which lane a person is in, which number sends it | [`intake::lanes`], [`policy::route`] |
 //! | **sending** | |
 //! | what is stored and how | [`queue::keys`], [`queue::codec`], `queue/*.lua` |
-//! | what a number does next, and what stops it | [`policy::shard`], [`policy::pace`], [`policy::breaker`], [`policy::retry`] |
+//! | what a number does next, and what stops it | [`policy::shard`], [`policy::pace`], [`policy::adapt`], [`policy::breaker`], [`policy::retry`] |
+//! | priorities, guaranteed shares, weights, whose turn it is | `policy::shard::agenda`, `policy::shard::listing` |
 //! | when people may be written to | [`domain::calendar`], `config/calendars.toml`; for shards: [`app::hours`]; a campaign's own `hours`: [`domain::hours`] |
 //! | a campaign's share of the pace | `policy::shard::lane` |
 //! | when a campaign begins or pauses by itself (`--at`, `--first`, brake) | `app::control::stops`, [`policy::first`], [`policy::brake`] |

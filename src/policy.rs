@@ -1,6 +1,7 @@
 //! Pure decisions: what a reply means, when to try again, how fast, through which number, and what a shard
 //! does next. Nothing here names tokio, redis or hyper, reads a clock, or draws randomness by itself.
 
+pub mod adapt;
 pub mod assign;
 pub mod brake;
 pub mod breaker;

@@ -98,6 +98,7 @@ impl Known {
             open: self.campaign.hours.as_ref().is_none_or(|hours| super::hours::within(hours, civil)),
             first: self.record.first.clone().map(Arc::new),
             pace_share_per_mille: self.campaign.pace_share_per_mille,
+            weight: self.campaign.weight,
         }
     }
 

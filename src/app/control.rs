@@ -202,7 +202,7 @@ impl Control {
         let setup = NumberSetup {
             id: number.id.clone(),
             account: number.account.clone(),
-            rate_per_s: number.rate_per_s,
+            rate_per_s: number.rate_per_s.map(|rate| rate * (1.0 - self.config.pace.keep_free)),
             stopped: self.stopped(number),
         };
         self.tell(shard, Event::Number(number.id.clone(), account.token.clone()));

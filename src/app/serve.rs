@@ -27,6 +27,7 @@ use crate::http::{self, HttpError, HttpState, Readiness};
 use crate::journal::{self, Journal, JournalError, Keeper};
 use crate::limits;
 use crate::metrics::{self, Metrics};
+use crate::policy::adapt::AdaptConfig;
 use crate::policy::classify::ErrorTable;
 use crate::policy::pace::Exactness;
 use crate::policy::shard::ShardConfig;
@@ -340,6 +341,12 @@ fn shard_config(config: &Config) -> ShardConfig {
     let scale = config.time_scale.max(1);
     ShardConfig {
         exactness: Exactness { tolerance: config.pace.tolerance, arrival_slack: config.pace.arrival_slack },
+        adapt: AdaptConfig {
+            decrease: config.pace.decrease,
+            increase_per_s: config.pace.increase_per_s * f64::from(scale),
+            floor: config.pace.floor,
+        },
+        guaranteed_share: config.pace.guaranteed_share,
         claim_ahead: config.pace.claim_ahead,
         max_in_flight: config.pace.max_in_flight,
         max_connections: config.cloud.max_connections,

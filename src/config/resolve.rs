@@ -1,6 +1,7 @@
 //! From raw values to a valid [`Config`]: defaults, bounds, relations between keys, and the division of every
 //! wait by `time_scale`.
 
+mod pace;
 mod read;
 
 use std::cell::RefCell;
@@ -15,8 +16,8 @@ use super::load::LoadOptions;
 use super::raw::{Entry, Origin, Raw, RawItem, RawValue};
 use super::{
     AccountConfig, BreakerConfig, CloudConfig, Config, HttpConfig, JournalConfig, NumberConfig,
-    OwnershipConfig, PaceConfig, ProxyConfig, RedisConfig, RetentionConfig, Secret, SenderConfig,
-    WebhooksConfig, proxy, value,
+    OwnershipConfig, ProxyConfig, RedisConfig, RetentionConfig, Secret, SenderConfig, WebhooksConfig, proxy,
+    value,
 };
 use crate::domain::ids::NumberId;
 
@@ -81,6 +82,7 @@ fn scale(config: &mut Config) {
         &mut config.sender.drain_timeout,
         &mut config.breaker.base,
         &mut config.breaker.max,
+        &mut config.pace.failover_after,
     ];
     let kept = config.retention.campaigns.as_mut();
     for wait in waits.into_iter().chain(kept) {
@@ -273,15 +275,6 @@ impl Resolver<'_> {
         }
         self.show(&key, &text, &origin);
         Ok(rate)
-    }
-
-    fn pace(&self) -> Result<PaceConfig, ConfigError> {
-        Ok(PaceConfig {
-            tolerance: self.duration("pace.tolerance", "5ms", Duration::ZERO, SECOND)?,
-            arrival_slack: self.duration("pace.arrival_slack", "10ms", Duration::ZERO, SECOND)?,
-            claim_ahead: self.duration("pace.claim_ahead", "50ms", MS, SECOND * 5)?,
-            max_in_flight: self.size("pace.max_in_flight", 1_024, 1, 65_536)?,
-        })
     }
 
     fn sender(&self) -> Result<SenderConfig, ConfigError> {

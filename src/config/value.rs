@@ -63,6 +63,16 @@ pub(super) fn age(text: &str, min: Duration, max: Duration) -> Result<Duration, 
     }
 }
 
+/// `5%`, as a part of one; the bounds are in percent.
+pub(super) fn percent(text: &str, (least, most): (f64, f64)) -> Result<f64, String> {
+    let number = text.trim().strip_suffix('%').and_then(|number| number.trim().parse::<f64>().ok());
+    let number = number.ok_or_else(|| format!("{text:?} is not a share: write it like \"5%\""))?;
+    if !(least..=most).contains(&number) {
+        return Err(format!("{text:?} is out of bounds: {least}% to {most}%"));
+    }
+    Ok(number / 100.0)
+}
+
 /// `80/s`; None is `unlimited`.
 pub(super) fn rate(text: &str) -> Result<Option<f64>, String> {
     if text == "unlimited" {

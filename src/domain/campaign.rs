@@ -114,6 +114,8 @@ pub struct Campaign {
     pub hours: Option<WeekHours>,
     /// The most that it may use of each number's rate, in thousandths; None: all of it.
     pub pace_share_per_mille: Option<u16>,
+    /// Messages that it gets for each one of another campaign of its priority with weight 1, on a number that both use.
+    pub weight: u32,
 }
 
 /// The brake: pause after so many messages when more than this share of them failed.

@@ -97,6 +97,10 @@ pub struct Verdict {
     /// The trouble is Meta's or the line's, not the message's own: it closes the number with backoff and
     /// probes, and costs no attempt.
     pub not_own: bool,
+    /// The number sent faster than Meta takes it: its pace is lowered.
+    pub slows: bool,
+    /// A message that was refused so is tried so often in all at most, if its campaign does not allow less.
+    pub attempts: Option<u8>,
     /// How long the scope (or the message) should wait, clamped to the table's bounds; None: the usual backoff.
     pub wait: Option<Duration>,
 }
@@ -175,6 +179,8 @@ impl ErrorTable {
                 reason: 0,
                 code: None,
                 not_own: false,
+                slows: false,
+                attempts: None,
                 wait: None,
             },
             ReplyBody::Error { code, is_transient } => {
@@ -236,7 +242,16 @@ impl ErrorTable {
             }
             (None, _) => None,
         };
-        Verdict { kind: row.kind, scope: row.scope, reason: row.reason, code, not_own: row.not_own, wait }
+        Verdict {
+            kind: row.kind,
+            scope: row.scope,
+            reason: row.reason,
+            code,
+            not_own: row.not_own,
+            slows: row.slows,
+            attempts: row.attempts,
+            wait,
+        }
     }
 }
 

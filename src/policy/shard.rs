@@ -20,7 +20,7 @@
 //! A message that a limit refused costs no attempt and moves nowhere: numbers and lanes are indexed by when they may
 //! next act, so a million blocked messages cost nothing.
 //!
-//! Files: `event` and `setup` the words of the contract · `agenda` which lane is next · `lane` which messages are claimed, given back and settled · `share` what one campaign may use of a number · `number` what one number does next ·
+//! Files: `event` and `setup` the words of the contract · `agenda` which lane is next · `listing` which lanes stand there, and the line of claimed messages · `lane` which messages are claimed, given back and settled · `share` what one campaign may use of a number · `tempo` a pace that follows refusals · `number` what one number does next ·
 //! `verdict` what a reply changes · `hours` which lanes are closed by the clock on the wall · `tenure` numbers that come and go, and the lease.
 
 mod agenda;
@@ -28,9 +28,11 @@ mod event;
 mod hours;
 mod input;
 mod lane;
+mod listing;
 mod number;
 mod setup;
 mod share;
+mod tempo;
 mod tenure;
 #[cfg(test)]
 mod tests;
@@ -128,6 +130,7 @@ struct Flight {
     index: u32,
     generation: u8,
     attempt: u8,
+    began: Mono,
 }
 
 impl<P> Shard<P> {
@@ -192,6 +195,7 @@ impl<P> Shard<P> {
         here.map(move |(at, number)| NumberView {
             id: number.setup.id.clone(),
             rate_per_s: number.pace.rate_per_s(),
+            limit_per_s: number.setup.rate_per_s,
             in_flight: number.in_flight,
             claimed: number.claimed.len(),
             begun: number.begun,

@@ -10,6 +10,9 @@ use crate::domain::hours::WeekHours;
 /// Messages after which the brake looks, at most: beyond it it would be no brake.
 const AFTER_MAX: i64 = 10_000_000;
 
+/// The most that one campaign may have for each message of another.
+const WEIGHT_MAX: u32 = 100;
+
 /// `false`, or a table of `after` and `failed`; left out, the defaults.
 pub(super) fn stop_if(raw: Option<&Spanned<Value>>) -> Result<Option<StopIf>, Fault> {
     let Some(raw) = raw else { return Ok(Some(StopIf::default())) };
@@ -56,6 +59,15 @@ pub(super) fn share(raw: Option<&Words>) -> Result<Option<u16>, Fault> {
             .hint("write it like \"50%\"")
     })?;
     Ok((share < 1000).then_some(share))
+}
+
+/// A whole number, 1 where it is left out.
+pub(super) fn weight(raw: Option<&Spanned<i64>>) -> Result<u32, Fault> {
+    let Some(raw) = raw else { return Ok(1) };
+    u32::try_from(*raw.get_ref()).ok().filter(|weight| (1..=WEIGHT_MAX).contains(weight)).ok_or_else(|| {
+        Fault::new(Some(raw.span().start), "weight", format!("is no whole number within 1 to {WEIGHT_MAX}"))
+            .hint("a campaign with weight = 3 gets three messages for each one of another with weight = 1")
+    })
 }
 
 /// `5%` or `0.5%` in thousandths, from one to a thousand.

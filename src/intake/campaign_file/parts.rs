@@ -64,6 +64,7 @@ pub(super) fn campaign(raw: RawCampaign) -> Result<Campaign, Fault> {
         stop_if: pacing::stop_if(raw.stop_if.as_ref())?,
         hours: pacing::hours(raw.hours.as_ref())?,
         pace_share_per_mille: pacing::share(raw.pace_share.as_ref())?,
+        weight: pacing::weight(raw.weight.as_ref())?,
     })
 }
 

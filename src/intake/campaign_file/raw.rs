@@ -29,6 +29,7 @@ pub(super) struct RawCampaign {
     pub(super) stop_if: Option<Spanned<toml::Value>>,
     pub(super) hours: Option<Words>,
     pub(super) pace_share: Option<Words>,
+    pub(super) weight: Option<Spanned<i64>>,
     pub(super) template: RawTemplate,
     pub(super) columns: RawColumns,
     #[serde(default)]

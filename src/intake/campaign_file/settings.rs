@@ -15,7 +15,7 @@ use crate::domain::campaign::Campaign;
 pub type Settings = BTreeMap<String, String>;
 
 /// The keys that can be set on a campaign.
-pub const KEYS: [&str; 6] = ["hours", "numbers", "pace_share", "priority", "stop_if", "validity"];
+pub const KEYS: [&str; 7] = ["hours", "numbers", "pace_share", "priority", "stop_if", "validity", "weight"];
 
 /// Longest value.
 const VALUE_MAX_BYTES: usize = 64 * 1024;
@@ -29,6 +29,7 @@ struct RawSettings {
     priority: Option<Words>,
     stop_if: Option<Spanned<Value>>,
     validity: Option<Words>,
+    weight: Option<Spanned<i64>>,
 }
 
 /// Validates the text of a campaign file with what was set since; `file_name` only appears in errors.
@@ -87,6 +88,7 @@ pub(super) fn apply(raw: &mut RawCampaign, key: &str, value: &str) -> Result<(),
         "priority" => raw.priority = read.priority,
         "stop_if" => raw.stop_if = read.stop_if,
         "validity" => raw.validity = read.validity,
+        "weight" => raw.weight = read.weight,
         _ => return Err(fault("is no key that can be set")),
     }
     Ok(())
@@ -98,6 +100,7 @@ fn as_toml(key: &str, value: &str) -> Option<RawSettings> {
     let quoted = |text: &str| Value::String(text.trim().to_owned()).to_string();
     let typed = match key {
         "numbers" => format!("[{}]", value.split(',').map(quoted).collect::<Vec<_>>().join(", ")),
+        "weight" => value.to_owned(),
         "stop_if" if value == "off" => "false".to_owned(),
         "stop_if" => match value.split_once(',') {
             Some((after, failed)) => format!("{{ after = {}, failed = {} }}", after.trim(), quoted(failed)),

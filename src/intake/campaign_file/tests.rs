@@ -125,8 +125,8 @@ fn unknown_and_missing_keys() {
         "account = ",
         "acount = ",
         "c.toml:2: unknown field `acount`, expected one of `id`, `account`, `numbers`, `priority`, `dedup`, `expected`, \
-         `validity`, `valid_until`, `calendar`, `stop_if`, `hours`, `pace_share`, `template`, `columns`, `retry`; did \
-         you mean `account`?",
+         `validity`, `valid_until`, `calendar`, `stop_if`, `hours`, `pace_share`, `weight`, `template`, `columns`, `retry`; \
+         did you mean `account`?",
     );
     check("id = \"vencimento-amanha\"\n", "", "c.toml:1: missing field `id`");
 }

@@ -71,6 +71,9 @@ struct RawRow {
     scope: String,
     #[serde(default)]
     not_own: bool,
+    #[serde(default)]
+    slows: bool,
+    attempts: Option<u8>,
     wait: Option<RawWait>,
     backoff: Option<String>,
 }
@@ -152,6 +155,8 @@ fn parse_row(raw: RawRow) -> Result<Row, Problem> {
         kind,
         scope: parse_scope(&raw.scope)?,
         not_own: raw.not_own,
+        slows: raw.slows,
+        attempts: raw.attempts,
         wait,
         pair_backoff,
     };
@@ -178,6 +183,16 @@ fn check_row(row: &Row) -> Result<(), Problem> {
     }
     if row.not_own && !matches!(row.kind, Kind::Unknown | Kind::Doubtful | Kind::Transient) {
         return Err(("not_own", "only unknown, doubtful and transient rows can be not our own".to_owned()));
+    }
+    if row.slows && (row.kind, row.scope) != (Kind::Throttled, Scope::Number) {
+        return Err(("slows", "only throttled rows of scope \"number\" slow a number".to_owned()));
+    }
+    if row
+        .attempts
+        .is_some_and(|most| !(2..=15).contains(&most) || row.kind != Kind::Transient || row.not_own)
+    {
+        let problem = "must be 2 to 15, and only transient rows that cost attempts have it";
+        return Err(("attempts", problem.to_owned()));
     }
     Ok(())
 }

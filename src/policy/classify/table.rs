@@ -73,6 +73,10 @@ pub struct Row {
     pub scope: Scope,
     /// See [`Verdict::not_own`](super::Verdict::not_own).
     pub not_own: bool,
+    /// See [`Verdict::slows`](super::Verdict::slows).
+    pub slows: bool,
+    /// See [`Verdict::attempts`](super::Verdict::attempts).
+    pub attempts: Option<u8>,
     /// How long to wait; None: the usual backoff.
     pub wait: Option<WaitBounds>,
     /// The wait of the pair is 4^x seconds.

@@ -62,7 +62,7 @@ const CODES: [(i64, &str); 82] = [
     (131_045, "Halt Number number_registration"),
     (131_047, "Permanent Person window_closed"),
     (131_048, "Halt Number spam_limit"),
-    (131_049, "Permanent Person ecosystem_health"),
+    (131_049, "Transient Person ecosystem_health 86400s"),
     (131_050, "Permanent Person marketing_stopped"),
     (131_051, "Permanent Person type_not_supported"),
     (131_052, "Permanent Person inbound_media"),

@@ -2,6 +2,7 @@
 
 use super::agenda::Agenda;
 use super::lane::Lane;
+use super::listing::PLACES;
 use super::number::Number;
 use super::share::Shares;
 use super::tenure::Tenure;
@@ -10,6 +11,7 @@ use super::{
 };
 use crate::clock::Mono;
 use crate::domain::ids::CampaignSeq;
+use crate::policy::adapt::Adaptive;
 use crate::policy::breaker::{Breaker, Failure};
 use crate::policy::pace::Pace;
 
@@ -94,6 +96,7 @@ impl<P> Shard<P> {
                 tenure: Tenure::Ours,
                 lanes: 0,
                 pace: Pace::new(setup.rate_per_s, self.config.exactness, self.now.mono),
+                adaptive: Adaptive::new(self.now.mono),
                 breaker: Breaker::new(self.config.breaker.clone()),
                 setup,
                 throttled_until: None,
@@ -101,7 +104,7 @@ impl<P> Shard<P> {
                 throttles: 0,
                 agenda: Agenda::default(),
                 claimed: std::collections::VecDeque::new(),
-                claiming: 0,
+                claiming: [0; PLACES],
                 adopting: 0,
                 in_flight: 0,
                 begun: 0,
@@ -121,11 +124,12 @@ impl<P> Shard<P> {
             (one.tenure, one.throttled_until, one.throttles, one.dry) = (Tenure::Ours, None, 0, false);
             one.breaker = Breaker::new(self.config.breaker.clone());
         }
-        if back || one.setup.rate_per_s != setup.rate_per_s {
-            one.pace = Pace::new(setup.rate_per_s, self.config.exactness, self.now.mono);
-            one.shares = Shares::default();
-        }
+        let paced = back || one.setup.rate_per_s != setup.rate_per_s;
         one.setup = setup;
+        if paced {
+            one.shares = Shares::default();
+            self.fresh_pace(at);
+        }
         self.mark(at);
     }
 
@@ -185,7 +189,10 @@ impl<P> Shard<P> {
             self.drop_lane(lane);
         }
         self.campaigns.remove(&seq);
-        self.numbers.iter_mut().for_each(|number| number.shares.forget(seq));
+        for number in &mut self.numbers {
+            number.shares.forget(seq);
+            number.agenda.forget(seq);
+        }
     }
 
     fn on_lane(&mut self, setup: &LaneSetup) {

@@ -16,10 +16,14 @@ pub(super) struct Lane {
     swept: bool,
     /// It is to move elsewhere as soon as it is at rest.
     pub(super) dropping: bool,
-    /// On its number's agenda.
-    listed: bool,
+    /// It stands among its number's turns.
+    pub(super) listed: bool,
+    /// It stands among what waits on its number's agenda, for then.
+    pub(super) due_at: Option<Mono>,
+    /// Where its messages stand among those that are claimed: by the rank of its campaign, or first if it was owed a claim.
+    pub(super) place: u8,
     /// An adopt, claim or release is under way.
-    busy: bool,
+    pub(super) busy: bool,
     request: u64,
     /// Messages asked for by the claim under way.
     asked: usize,
@@ -58,6 +62,8 @@ impl Lane {
             swept: false,
             dropping: false,
             listed: false,
+            due_at: None,
+            place: 0,
             busy: false,
             request: u64::try_from(now.0.as_micros()).unwrap_or(u64::MAX),
             asked: 0,
@@ -89,11 +95,12 @@ impl Lane {
 
     /// It stands on no agenda any more. False: it stood on none.
     pub(super) fn unlist(&mut self) -> bool {
-        std::mem::take(&mut self.listed)
+        let waited = self.due_at.take().is_some();
+        std::mem::take(&mut self.listed) || waited
     }
 
     /// Whether there is something untouched below `ceiling`, or may be.
-    fn has_fresh(&self, ceiling: u32) -> bool {
+    pub(super) fn has_fresh(&self, ceiling: u32) -> bool {
         self.phase == Phase::Unknown || self.next < self.count.min(ceiling)
     }
 
@@ -113,87 +120,12 @@ impl Lane {
 }
 
 impl<P> Shard<P> {
-    fn lane(&mut self, lane: usize) -> &mut Lane {
+    pub(super) fn lane(&mut self, lane: usize) -> &mut Lane {
         self.lanes[lane].as_mut().expect("a lane is kept until it is at rest and dropped")
     }
 
     pub(super) fn lane_index(&self, id: LaneId) -> Option<usize> {
         self.lane_at.get(&id).copied()
-    }
-
-    /// Puts a lane on its number's agenda: with something to claim now, or to be claimed when it is due.
-    pub(super) fn list(&mut self, lane: usize) {
-        let now = self.now.mono;
-        let closed = self.closed_by_hours(lane).is_some();
-        let Some(one) = self.lanes[lane].as_mut() else {
-            return;
-        };
-        if one.listed || one.busy || one.dropping || one.phase == Phase::Lost || closed {
-            return;
-        }
-        let (number, campaign, due) = (one.number, one.campaign(), one.next_due);
-        let id = one.id;
-        let known = self.campaigns.get(&campaign).map(|known| (known.setup.rank, known.ceiling(id)));
-        let Some((rank, ceiling)) = known else {
-            return;
-        };
-        if one.has_fresh(ceiling) || due.is_some_and(|due| due <= now) {
-            one.listed = true;
-            self.numbers[number].agenda.push_front(rank, campaign, lane);
-            self.mark(number);
-        } else if let Some(due) = due {
-            one.listed = true;
-            self.numbers[number].agenda.due.insert((due, lane));
-            self.wake(number, due);
-        }
-    }
-
-    /// Lists a lane anew, since its due time or its content changed.
-    fn relist(&mut self, lane: usize) {
-        let ceiling = self.ceiling_of(lane);
-        // A lane with untouched messages stays where it is: a due time only matters when those are used up.
-        if self.lanes[lane].as_ref().is_some_and(|one| one.listed && !one.has_fresh(ceiling)) {
-            self.unlist(lane);
-        }
-        self.list(lane);
-    }
-
-    fn unlist(&mut self, lane: usize) {
-        let Some(one) = self.lanes[lane].as_mut() else { return };
-        if std::mem::take(&mut one.listed) {
-            let number = one.number;
-            self.numbers[number].agenda.remove(lane);
-        }
-    }
-
-    /// Lists every lane of a campaign anew, since its rank or its ceilings changed.
-    pub(super) fn relist_campaign(&mut self, seq: CampaignSeq) {
-        let theirs = |lane: &Option<Lane>| lane.as_ref().is_some_and(|lane| lane.campaign() == seq);
-        let lanes: Vec<usize> = (0..self.lanes.len()).filter(|at| theirs(&self.lanes[*at])).collect();
-        for lane in lanes {
-            self.unlist(lane);
-            self.list(lane);
-        }
-    }
-
-    /// The first index of a lane that may not be claimed fresh.
-    pub(super) fn ceiling_of(&self, lane: usize) -> u32 {
-        let one = self.lanes.get(lane).and_then(Option::as_ref);
-        let campaign = |one: &Lane| Some(self.campaigns.get(&one.campaign())?.ceiling(one.id));
-        one.and_then(campaign).unwrap_or(u32::MAX)
-    }
-
-    /// Moves lanes whose time has come to the front of their turn.
-    pub(super) fn wake_due(&mut self, number: usize) {
-        while let Some((due, lane)) = self.numbers[number].agenda.due.first().copied() {
-            if due > self.now.mono {
-                self.wake(number, due);
-                break;
-            }
-            self.numbers[number].agenda.due.pop_first();
-            self.lane(lane).listed = false;
-            self.list(lane);
-        }
     }
 
     /// Orders up to `most` messages of a lane that was just taken off the agenda. Returns how many it ordered.
@@ -225,8 +157,8 @@ impl<P> Shard<P> {
         one.request += 1;
         one.asked = fresh + due;
         let order = Output::Claim { lane: one.id, request: one.request, fresh, due };
-        let number = one.number;
-        self.numbers[number].claiming += fresh + due;
+        let (number, place) = (one.number, usize::from(one.place));
+        self.numbers[number].claiming[place] += fresh + due;
         self.outputs.push_back(order);
         fresh + due
     }
@@ -253,8 +185,8 @@ impl<P> Shard<P> {
         let Some(lane) = self.lane_index(id) else { return };
         let one = self.lane(lane);
         one.busy = false;
-        let (number, asked) = (one.number, std::mem::take(&mut one.asked));
-        self.numbers[number].claiming -= asked;
+        let (number, place, asked) = (one.number, usize::from(one.place), std::mem::take(&mut one.asked));
+        self.numbers[number].claiming[place] -= asked;
         match claimed {
             Some((messages, view)) => {
                 let due = view.next_due.map(|due| self.wall_to_mono(due));
@@ -262,7 +194,7 @@ impl<P> Shard<P> {
                 one.stands(view, due);
                 one.claimed += messages.len();
                 self.spread(number);
-                self.numbers[number].claimed.extend(messages.into_iter().map(|message| (lane, message)));
+                self.stand_in_line(number, lane, messages);
             }
             None => self.lane(lane).phase = Phase::Lost,
         }
@@ -301,10 +233,7 @@ impl<P> Shard<P> {
             return;
         }
         // Off the agenda while the release is under way: the answer says anew what there is to claim.
-        if std::mem::take(&mut one.listed) {
-            let number = one.number;
-            self.numbers[number].agenda.remove(lane);
-        }
+        self.unlist(lane);
         let one = self.lane(lane);
         one.busy = true;
         one.request += 1;
@@ -373,7 +302,7 @@ impl<P> Shard<P> {
         let due = if one.settling == 0 { one.settling_due.take() } else { one.settling_due };
         if due.is_some_and(|due| one.next_due.is_none_or(|known| due < known)) {
             one.next_due = due;
-            self.relist(lane);
+            self.list(lane);
         }
         let number = self.lane(lane).number;
         self.mark(number);
@@ -383,9 +312,9 @@ impl<P> Shard<P> {
     /// Begins to part with a lane.
     pub(super) fn drop_lane(&mut self, lane: usize) {
         let one = self.lane(lane);
-        (one.dropping, one.listed) = (true, false);
-        let number = one.number;
-        self.numbers[number].agenda.remove(lane);
+        one.dropping = true;
+        self.unlist(lane);
+        let number = self.lane(lane).number;
         let held = std::mem::take(&mut self.numbers[number].claimed);
         let (back, kept): (Vec<_>, Vec<_>) = held.into_iter().partition(|(of, _)| *of == lane);
         self.numbers[number].claimed = kept.into();

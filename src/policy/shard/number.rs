@@ -4,14 +4,14 @@ use std::collections::VecDeque;
 
 use rand::RngExt as _;
 
-use super::agenda::Agenda;
+use super::agenda::{Agenda, Picked};
+use super::listing::{LAST_PLACE, PLACES};
 use super::share::Shares;
 use super::tenure::Tenure;
-use super::{
-    BATCH_MAX, BLOCK_TOO_LONG, Blocked, CONNECTING_MAX, Flight, FlightId, Message, NumberSetup, Output, Shard,
-};
+use super::{BLOCK_TOO_LONG, Blocked, CONNECTING_MAX, Flight, FlightId, Message, NumberSetup, Output, Shard};
 use crate::clock::{Mono, WallMs};
 use crate::domain::record::{Settlement, State};
+use crate::policy::adapt::Adaptive;
 use crate::policy::breaker::Breaker;
 use crate::policy::classify::table::own;
 use crate::policy::pace::Pace;
@@ -25,6 +25,7 @@ pub(super) struct Number<P> {
     /// Lanes of it that are known here.
     pub(super) lanes: usize,
     pub(super) pace: Pace,
+    pub(super) adaptive: Adaptive,
     pub(super) breaker: Breaker,
     pub(super) throttled_until: Option<Mono>,
     /// The first message after a rest waits until here: numbers that begin together must not stay in step, or the last
@@ -35,8 +36,8 @@ pub(super) struct Number<P> {
     pub(super) agenda: Agenda,
     /// Claimed and not begun: lane and message.
     pub(super) claimed: VecDeque<(usize, Message<P>)>,
-    /// Messages ordered and not yet answered.
-    pub(super) claiming: usize,
+    /// Messages ordered and not yet answered, by their place in the line.
+    pub(super) claiming: [usize; PLACES],
     /// Lanes whose adoption is under way.
     pub(super) adopting: usize,
     pub(super) in_flight: usize,
@@ -108,7 +109,7 @@ impl<P> Shard<P> {
         if number.wanting {
             return Some((Blocked::Connection, None));
         }
-        let idle = number.claimed.is_empty() && number.claiming == 0 && number.in_flight == 0;
+        let idle = number.claimed.is_empty() && number.claiming == [0; PLACES] && number.in_flight == 0;
         let may_send = |seq| self.campaigns.get(&seq).is_some_and(super::Campaign::may_send);
         let until = held.filter(|_| idle && !number.agenda.has_work(may_send))?;
         Some((Blocked::Hours, until.map(|until| self.wall_to_mono(until))))
@@ -265,7 +266,8 @@ impl<P> Shard<P> {
         (one.wanting, one.called) = (false, false);
         let id = one.setup.id.clone();
         let Message { index, generation, attempt, .. } = message;
-        let flight = Flight { number, lane, index, generation, attempt };
+        let began = self.now.mono;
+        let flight = Flight { number, lane, index, generation, attempt, began };
         let at = match self.free_flights.pop() {
             Some(at) => {
                 self.flights[at as usize] = Some(flight);
@@ -330,22 +332,17 @@ impl<P> Shard<P> {
             return;
         }
         loop {
-            let one = &self.numbers[number];
-            let ahead =
-                one.pace.messages_in(self.config.claim_ahead).unwrap_or(BATCH_MAX).clamp(1, BATCH_MAX);
-            let target = ahead.min(self.config.max_in_flight.saturating_sub(one.in_flight));
-            let have = one.claimed.len() + one.claiming;
-            if target == 0 || have > target / 2 || one.adopting > 0 {
+            let wanted = self.wanted(number);
+            if wanted == 0 {
                 return;
             }
-            let wanted = target - have;
             let held_until = self.fill_shares(number, wanted);
             let campaigns = &self.campaigns;
             let one = &mut self.numbers[number];
             let shares = &one.shares;
             let may_send =
                 |seq| campaigns.get(&seq).is_some_and(super::Campaign::may_send) && shares.room(seq) > 0;
-            let Some(lane) = one.agenda.pop(may_send) else {
+            let Some(picked) = one.agenda.pop(may_send) else {
                 // A number that a share holds back is not dry: its lanes are to stay.
                 match held_until {
                     Some(at) => self.wake(number, at),
@@ -353,18 +350,30 @@ impl<P> Shard<P> {
                 }
                 return;
             };
-            let campaign = self.lanes[lane].as_ref().map(super::lane::Lane::campaign);
-            let room = campaign.map_or(usize::MAX, |seq| self.numbers[number].shares.room(seq));
-            let ordered = self.claim(lane, wanted.min(room));
-            if let Some(seq) = campaign {
-                self.numbers[number].shares.spend(seq, ordered);
-            }
+            self.claim_of(number, picked, wanted);
         }
+    }
+
+    /// Claims of the lane whose turn it is, and notes what its campaign had.
+    fn claim_of(&mut self, number: usize, picked: Picked, wanted: usize) {
+        let Picked { lane, rank, owed } = picked;
+        let one = self.lane(lane);
+        let seq = one.campaign();
+        if !one.busy {
+            // What a lower rank is owed may not be overtaken again and again.
+            one.place = if owed.is_some() { 0 } else { rank.min(LAST_PLACE) };
+        }
+        let room = self.numbers[number].shares.room(seq).min(owed.unwrap_or(usize::MAX));
+        let ordered = self.claim(lane, wanted.min(room));
+        let weight = self.campaigns.get(&seq).map_or(1, |known| known.setup.weight);
+        let (share, one) = (self.config.guaranteed_share, &mut self.numbers[number]);
+        one.shares.spend(seq, ordered);
+        one.agenda.note(picked, (seq, weight), ordered, share);
     }
 
     fn say_dry(&mut self, number: usize) {
         let one = &mut self.numbers[number];
-        if one.claimed.is_empty() && one.claiming == 0 && !one.dry {
+        if one.claimed.is_empty() && one.claiming == [0; PLACES] && !one.dry {
             one.dry = true;
             self.outputs.push_back(Output::Dry(one.setup.id.clone()));
         }

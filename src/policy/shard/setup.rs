@@ -8,6 +8,7 @@ use crate::clock::{Mono, WallMs};
 use crate::config::BreakerConfig;
 use crate::domain::campaign::RetryPolicy;
 use crate::domain::ids::{CampaignSeq, LaneId, NumberId};
+use crate::policy::adapt::AdaptConfig;
 use crate::policy::first::First;
 use crate::policy::pace::Exactness;
 
@@ -25,7 +26,11 @@ pub struct Now {
 pub struct ShardConfig {
     /// How exact the pace is.
     pub exactness: Exactness,
-    /// How much of a number's pace is claimed ahead.
+    /// How a number's pace follows refusals.
+    pub adapt: AdaptConfig,
+    /// The part of a number's messages that every lower priority with something to send gets.
+    pub guaranteed_share: f64,
+    /// How much of a number's pace is claimed ahead, for each priority.
     pub claim_ahead: Duration,
     /// Requests in flight at most per number.
     pub max_in_flight: usize,
@@ -85,6 +90,8 @@ pub struct CampaignSetup {
     pub first: Option<Arc<First>>,
     /// The most that it may use of each number's rate, in thousandths; None: all of it.
     pub pace_share_per_mille: Option<u16>,
+    /// How many messages it gets for each of another campaign of its priority with weight 1.
+    pub weight: u32,
 }
 
 /// A lane with something to send.
@@ -130,8 +137,10 @@ pub enum Blocked {
 pub struct NumberView {
     /// Its id.
     pub id: NumberId,
-    /// Its limit.
+    /// The pace that it keeps: its limit, or less after refusals.
     pub rate_per_s: Option<f64>,
+    /// Its limit.
+    pub limit_per_s: Option<f64>,
     /// Requests in flight.
     pub in_flight: usize,
     /// Messages claimed and not begun.

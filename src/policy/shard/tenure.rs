@@ -1,6 +1,7 @@
 //! Numbers that come and go while the shard runs, and the lease on all of them.
 
 use super::{Mono, NumberId, Output, Shard};
+use crate::policy::adapt::Adaptive;
 use crate::policy::pace::Pace;
 
 /// Whether a number is ours.
@@ -54,6 +55,7 @@ impl<P> Shard<P> {
             return;
         };
         let one = &mut self.numbers[at];
+        one.adaptive = Adaptive::new(self.now.mono);
         one.pace = Pace::resumed(one.setup.rate_per_s, self.config.exactness, next);
         self.mark(at);
     }

@@ -57,6 +57,7 @@ impl<P> Shard<P> {
         self.line.on_success();
         if matches!(verdict.kind, Kind::Accepted | Kind::Held) {
             one.throttles = 0;
+            self.speed_up(number);
         }
     }
 
@@ -104,7 +105,8 @@ impl<P> Shard<P> {
     fn again(&mut self, flight: Flight, tried: u8, verdict: &Verdict) {
         let campaign = self.lanes[flight.lane].as_ref().map(super::lane::Lane::campaign);
         let policy = campaign.and_then(|seq| self.campaigns.get(&seq)).map(|campaign| campaign.setup.retry);
-        let wait = policy.and_then(|policy| retry::next(&policy, tried, &mut self.rng));
+        let left = verdict.attempts.is_none_or(|most| tried < most);
+        let wait = policy.filter(|_| left).and_then(|policy| retry::next(&policy, tried, &mut self.rng));
         match wait {
             Some(wait) => {
                 let wait = verdict.wait.map_or(wait, |least| least.max(wait));
@@ -149,6 +151,9 @@ impl<P> Shard<P> {
                 return;
             }
             Scope::Number | Scope::Template => {
+                if verdict.slows {
+                    self.slow_down(flight);
+                }
                 let wait = verdict.wait.unwrap_or_else(|| self.throttle_wait(flight.number));
                 self.rest_until(flight.number, now.after(wait));
             }

@@ -6,7 +6,8 @@ use super::world::*;
 use crate::clock::Mono;
 use crate::domain::ids::{CampaignSeq, NumberId};
 use crate::domain::record::State;
-use crate::policy::shard::{Blocked, Input, Output, ShardConfig};
+use crate::policy::classify::{Kind, Scope};
+use crate::policy::shard::{Blocked, CampaignSetup, Input, Output, ShardConfig};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -188,4 +189,81 @@ fn a_campaign_that_was_over_and_is_loaded_again_goes_on() {
     world.campaign(campaign(1));
     world.load(lane(1, 0), "a", 30);
     world.run_until(MINUTE, |world| world.count(State::Accepted) == 60);
+}
+
+#[test]
+fn an_urgent_message_overtakes_what_is_claimed_and_what_is_left() {
+    let mut world = one(Some(80.0), config());
+    world.campaign(CampaignSetup { rank: 3, ..campaign(1) });
+    world.campaign(CampaignSetup { rank: 0, ..campaign(2) });
+    world.load(lane(1, 0), "a", 5_000);
+    world.run(Duration::from_secs(2));
+    for at in 0..20 {
+        let asked = world.now;
+        world.load(lane(2, at), "a", 1);
+        let of_two = |world: &World| world.sent.iter().filter(|sent| sent.lane == lane(2, at)).count() == 1;
+        world.run_until(MINUTE, of_two);
+        let waited = world.now.since(asked);
+        assert!(waited <= Duration::from_millis(50) + Duration::from_secs_f64(1.0 / 80.0), "{waited:?}");
+        world.run(Duration::from_millis(137));
+    }
+}
+
+#[test]
+fn a_lower_priority_gets_its_guaranteed_share_and_no_more() {
+    let mut world = one(Some(80.0), ShardConfig { guaranteed_share: 0.05, ..config() });
+    world.campaign(CampaignSetup { rank: 0, ..campaign(1) });
+    world.campaign(CampaignSetup { rank: 3, ..campaign(2) });
+    world.load(lane(1, 0), "a", 5_000);
+    world.load(lane(2, 0), "a", 5_000);
+    world.run(Duration::from_secs(40));
+    let of_two = world.sent.iter().filter(|sent| sent.lane.campaign == CampaignSeq(2)).count();
+    #[allow(clippy::cast_precision_loss, reason = "small counts")]
+    let share = of_two as f64 / world.sent.len() as f64;
+    assert!((0.04..0.06).contains(&share), "{share} of {}", world.sent.len());
+}
+
+#[test]
+fn campaigns_of_one_priority_get_messages_by_their_weights() {
+    let mut world = one(Some(80.0), config());
+    world.campaign(CampaignSetup { weight: 3, ..campaign(1) });
+    world.campaign(campaign(2));
+    // One lane against many: messages count, not lanes.
+    world.load(lane(1, 0), "a", 4_000);
+    for at in 0..8 {
+        world.load(lane(2, at), "a", 500);
+    }
+    world.run_until(MINUTE, |world| world.sent.len() >= 1_600);
+    let of_one = world.sent.iter().filter(|sent| sent.lane.campaign == CampaignSeq(1)).count();
+    assert!((1_150..=1_250).contains(&of_one), "{of_one} of 1600");
+}
+
+#[test]
+fn a_campaign_that_was_away_saves_up_no_turns() {
+    let mut world = one(Some(80.0), config());
+    world.campaign(campaign(2));
+    world.load(lane(1, 0), "a", 5_000);
+    world.run(Duration::from_secs(10));
+    let before = world.sent.len();
+    world.load(lane(2, 0), "a", 5_000);
+    world.run(Duration::from_secs(5));
+    let of_two = world.sent[before..].iter().filter(|sent| sent.lane.campaign == CampaignSeq(2)).count();
+    let all = world.sent.len() - before;
+    assert!(of_two.abs_diff(all / 2) <= 10, "{of_two} of {all}");
+}
+
+#[test]
+fn a_retry_does_not_wait_for_the_whole_backlog() {
+    let mut world = one(Some(80.0), config());
+    for at in 0..4 {
+        world.load(lane(1, at), "a", 2_000);
+    }
+    let mut refused = false;
+    world.reply = Box::new(move |_| {
+        let first = !std::mem::replace(&mut refused, true);
+        if first { verdict(Kind::Transient, Scope::Person, false) } else { accepted() }
+    });
+    world.run(Duration::from_secs(10));
+    let again = world.sent.iter().filter(|sent| sent.generation == 2).count();
+    assert_eq!(again, 1, "its backoff is 2 s at most, and 8000 others wait");
 }

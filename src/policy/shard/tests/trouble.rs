@@ -7,7 +7,7 @@ use crate::clock::Mono;
 use crate::domain::campaign::RetryPolicy;
 use crate::domain::ids::CampaignSeq;
 use crate::domain::record::State;
-use crate::policy::classify::{Kind, Scope};
+use crate::policy::classify::{Kind, Scope, Verdict};
 use crate::policy::shard::{Blocked, Input, Output};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -246,4 +246,51 @@ fn without_a_journal_nothing_is_claimed_and_nothing_is_lost_or_counted() {
     assert!(
         world.lanes[&lane(1, 0)].records.iter().all(|record| (record.attempt, record.generation) == (1, 1))
     );
+}
+
+/// Meta takes 40 a second of a number that may send 80.
+#[test]
+fn a_pace_that_is_refused_sinks_to_what_is_taken_and_recovers() {
+    let mut world = one(80.0);
+    let too_fast =
+        Verdict { slows: true, wait: Some(ms(1000)), ..verdict(Kind::Throttled, Scope::Number, false) };
+    let mut taken: std::collections::VecDeque<Mono> = std::collections::VecDeque::new();
+    world.reply = Box::new(move |sent| {
+        // The limit is 40 for a minute, and 80 afterwards.
+        let limit = if sent.at.0 < Duration::from_secs(60) { 40 } else { 80 };
+        while taken.front().is_some_and(|at| sent.at.since(*at) >= Duration::from_secs(1)) {
+            taken.pop_front();
+        }
+        if taken.len() >= limit {
+            return too_fast;
+        }
+        taken.push_back(sent.at);
+        accepted()
+    });
+    world.load(lane(1, 0), "a", 50_000);
+    world.run(Duration::from_secs(60));
+    let accepted = world.count(State::Accepted);
+    assert!((1_500..=2_400).contains(&accepted), "{accepted} of 2400 that were possible");
+    let refused = world.sent.len() - accepted;
+    assert!(refused * 10 < accepted, "{refused} refusals for {accepted} messages");
+    world.run(Duration::from_secs(120));
+    let view = world.shard.numbers().next().unwrap();
+    assert_eq!((view.rate_per_s, view.limit_per_s), (Some(80.0), Some(80.0)), "all of it again");
+    let at: Vec<Mono> = world.sent.iter().map(|sent| sent.at).collect();
+    assert!(worst_second(&at) <= 80, "also while it changed");
+    assert_eq!(world.sent.iter().map(|sent| sent.attempt).max(), Some(0), "a refusal costs no attempt");
+}
+
+#[test]
+fn what_meta_withholds_is_tried_once_more_and_no_more() {
+    let mut world = one(80.0);
+    let withheld = Verdict {
+        attempts: Some(2),
+        wait: Some(ms(5_000)),
+        ..verdict(Kind::Transient, Scope::Person, false)
+    };
+    world.reply = Box::new(move |_| withheld);
+    world.load(lane(1, 0), "a", 3);
+    world.run(Duration::from_secs(120));
+    assert_eq!((world.sent.len(), world.count(State::Failed)), (6, 3));
 }

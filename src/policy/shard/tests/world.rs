@@ -1,7 +1,7 @@
 //! A driver in virtual time: it carries out the machine's orders on lanes made of the same record functions, and
 //! checks at every step what must always hold.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use rand::rngs::SmallRng;
@@ -12,6 +12,7 @@ use crate::config::BreakerConfig;
 use crate::domain::campaign::RetryPolicy;
 use crate::domain::ids::{CampaignSeq, LaneId, NumberId};
 use crate::domain::record::{Record, State};
+use crate::policy::adapt::AdaptConfig;
 use crate::policy::classify::{Kind, Scope, Verdict};
 use crate::policy::pace::Exactness;
 use crate::policy::shard::{
@@ -72,6 +73,8 @@ pub(super) struct World {
     pub(super) latency: Duration,
     /// One way to Redis, and at most so much longer.
     pub(super) redis: (Duration, Duration),
+    /// Priorities that were ever used.
+    ranks: BTreeSet<u8>,
     pub(super) line_up: bool,
     pub(super) probes_answered: bool,
     /// Whether the journal takes writes.
@@ -92,6 +95,8 @@ pub(super) fn ms(ms: u64) -> Duration {
 pub(super) fn config() -> ShardConfig {
     ShardConfig {
         exactness: Exactness { tolerance: ms(5), arrival_slack: ms(10) },
+        adapt: AdaptConfig { decrease: 0.7, increase_per_s: 0.01, floor: 0.05 },
+        guaranteed_share: 0.0,
         claim_ahead: ms(50),
         max_in_flight: 64,
         max_connections: 128,
@@ -106,7 +111,7 @@ pub(super) fn config() -> ShardConfig {
 
 pub(super) fn verdict(kind: Kind, scope: Scope, not_own: bool) -> Verdict {
     let reason = if matches!(kind, Kind::Accepted) { 0 } else { 77 };
-    Verdict { kind, scope, reason, code: None, not_own, wait: None }
+    Verdict { kind, scope, reason, code: None, not_own, slows: false, attempts: None, wait: None }
 }
 
 pub(super) fn accepted() -> Verdict {
@@ -135,6 +140,7 @@ pub(super) fn campaign(seq: u32) -> CampaignSetup {
         open: true,
         first: None,
         pace_share_per_mille: None,
+        weight: 1,
     }
 }
 
@@ -150,6 +156,7 @@ impl World {
             reply: Box::new(|_| accepted()),
             latency: ms(30),
             redis: (ms(1), ms(0)),
+            ranks: BTreeSet::new(),
             line_up: true,
             probes_answered: true,
             journal_up: true,
@@ -195,6 +202,7 @@ impl World {
     }
 
     pub(super) fn campaign(&mut self, setup: CampaignSetup) {
+        self.ranks.insert(setup.rank);
         self.input(Input::Campaign(setup));
     }
 
@@ -371,9 +379,11 @@ impl World {
     /// What must hold after every step.
     fn check(&self) {
         for view in self.shard.numbers() {
-            let ahead = view.rate_per_s.map_or(128.0, |rate| (rate * 0.05).ceil()).clamp(1.0, 128.0);
+            let ahead = view.limit_per_s.map_or(128.0, |rate| (rate * 0.05).ceil()).clamp(1.0, 128.0);
             #[allow(clippy::cast_precision_loss, reason = "small counts")]
             let claimed = view.claimed as f64;
+            // Each priority has a place of its own in the line.
+            let ahead = ahead * f64::from(u8::try_from(self.ranks.len()).unwrap().max(1));
             assert!(claimed <= ahead, "{} claimed {claimed}, ahead {ahead}", view.id);
             assert!(view.in_flight <= self.config.max_in_flight, "{} in flight", view.in_flight);
         }
