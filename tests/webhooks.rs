@@ -10,9 +10,8 @@ use carteiro::cloud::webhook::BODY_MAX_BYTES;
 use carteiro::config::{AccountConfig, NumberConfig, RedisConfig, Secret};
 use carteiro::domain::campaign::CampaignState;
 use carteiro::domain::ids::{CampaignSeq, LaneId, NumberId};
-use carteiro::domain::receipt::Heard;
 use carteiro::domain::record::{RECORD_BYTES, Record, Settlement, State};
-use carteiro::http::webhooks::{BYTES_IN_FLIGHT_MAX, PATH, SIGNATURE, Webhooks, WebhooksStart};
+use carteiro::http::webhooks::{BYTES_IN_FLIGHT_MAX, News, PATH, SIGNATURE, Webhooks, WebhooksStart};
 use carteiro::metrics::Metrics;
 use carteiro::policy::classify::ErrorTable;
 use carteiro::queue::connection::Connection;
@@ -40,7 +39,7 @@ struct Place {
     redis: Connection,
     webhooks: Option<Webhooks>,
     metrics: Arc<Metrics>,
-    heard: Arc<Mutex<Vec<Heard>>>,
+    heard: Arc<Mutex<News>>,
     http: reqwest::Client,
     _folder: tempfile::TempDir,
 }
@@ -92,7 +91,7 @@ impl Place {
         let client = client(&config, Some(server.socket())).unwrap();
         let mut redis = link::connect(&client, timeouts).await.unwrap();
         campaign(&mut redis, count).await;
-        let (metrics, heard) = (Metrics::new(), Arc::new(Mutex::new(Vec::new())));
+        let (metrics, heard) = (Metrics::new(), Arc::new(Mutex::new(News::default())));
         let journal = heard.clone();
         let webhooks = Webhooks::start(WebhooksStart {
             listen: "127.0.0.1:0".parse().unwrap(),
@@ -114,7 +113,11 @@ impl Place {
             table: Arc::new(ErrorTable::builtin()),
             time_scale: 1,
             metrics: metrics.clone(),
-            sink: Box::new(move |all| journal.lock().unwrap().extend(all)),
+            sink: Box::new(move |news| {
+                let mut all = journal.lock().unwrap();
+                all.receipts.extend(news.receipts);
+                all.notes.extend(news.notes);
+            }),
         });
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
         Self { server, redis, webhooks: Some(webhooks.unwrap()), metrics, heard, http, _folder: folder }
@@ -219,8 +222,10 @@ async fn what_is_not_signed_is_not_believed() {
     assert_eq!(place.post(Some(&signed("another", &body)), body.clone()).await, 401);
     assert_eq!(place.post(Some(&right), [body.as_slice(), b" "].concat()).await, 401);
     assert_eq!(place.post(Some("sha256=12"), body.clone()).await, 401);
+    // However large, without a signature it takes no room.
+    assert_eq!(place.post(None, vec![b' '; BODY_MAX_BYTES]).await, 401);
     assert_eq!(place.count(State::Accepted).await, 0);
-    place.metric("carteiro_webhook_requests_total{outcome=\"unsigned\"} 4");
+    place.metric("carteiro_webhook_requests_total{outcome=\"unsigned\"} 5");
     assert!(!place.metrics.render().contains("carteiro_webhook_updates_total{"), "nothing was read");
     assert_eq!(place.post(Some(&right), body).await, 200);
     assert_eq!(place.count(State::Accepted).await, 1);
@@ -254,7 +259,7 @@ async fn a_thousand_and_one_with_bad_ones_among_them_are_all_dealt_with() {
     }
     let heard = receipt::heard(&mut place.redis).await.unwrap();
     assert_eq!(heard.receipts.len(), 1);
-    let heard = place.heard.lock().unwrap();
+    let heard = &place.heard.lock().unwrap().receipts;
     assert_eq!(heard.len(), 996);
     let one = heard.iter().find(|one| one.message.index == 7).unwrap();
     assert_eq!((one.wamid.as_str(), one.at_ms, one.generation), ("wamid.7", Some(1_767_225_600_000), 1));
@@ -313,6 +318,40 @@ async fn what_meta_forbids_stops_at_once() {
 }
 
 #[tokio::test]
+async fn what_people_and_meta_say_beside_receipts_is_counted_and_kept() {
+    let place = Place::start(1).await;
+    let value = json!({"metadata": {"phone_number_id": NUMBER}, "messages": [
+        {"id": "wamid.in", "from": "5511987654321", "type": "text", "text": {"body": "SAIR"}}, {"type": "text"}
+    ]});
+    assert_eq!(place.post_signed(change("messages", &value)).await, 200);
+    let stop = json!({"user_preferences": [{"wa_id": "5511987654321", "category": "marketing_messages", "value": "stop"}]});
+    assert_eq!(place.post_signed(change("user_preferences", &stop)).await, 200);
+    let more = json!({"max_daily_conversations_per_business": 2_000});
+    assert_eq!(place.post_signed(change("business_capability_update", &more)).await, 200);
+    assert_eq!(place.post_signed(change("calls", &json!({"calls": []}))).await, 200);
+    for line in [
+        "carteiro_webhook_updates_total{kind=\"message\"} 1",
+        "carteiro_webhook_updates_total{kind=\"skipped_message\"} 1",
+        "carteiro_webhook_updates_total{kind=\"preference\"} 1",
+        "carteiro_webhook_updates_total{kind=\"capability\"} 1",
+        "carteiro_webhook_updates_total{kind=\"other_field\"} 1",
+    ] {
+        place.metric(line);
+    }
+    let heard = place.heard.lock().unwrap();
+    let said: Vec<(&str, &str, &str)> =
+        heard.notes.iter().map(|note| (note.kind, note.detail.as_str(), note.wamid.as_str())).collect();
+    let expect = [
+        ("message", "text", "wamid.in"),
+        ("preference", "marketing_messages stop", ""),
+        ("capability", "2000 people a day", ""),
+        ("other_field", "calls", ""),
+    ];
+    assert_eq!(said, expect);
+    assert!(!format!("{:?}", heard.notes).contains("987654321"));
+}
+
+#[tokio::test]
 async fn a_failure_after_acceptance_waits_or_is_final_by_the_table() {
     let mut place = Place::start(4).await;
     let accepted =
@@ -353,11 +392,11 @@ async fn while_redis_is_away_meta_is_asked_to_send_it_again() {
     place.server.exited().await;
     assert_eq!(place.post_signed(body.clone()).await, 503);
     place.metric("carteiro_webhook_requests_total{outcome=\"redis\"} 1");
-    assert!(place.heard.lock().unwrap().is_empty());
+    assert_eq!(*place.heard.lock().unwrap(), News::default());
     place.server.ensure_alive().await.unwrap();
     assert_eq!(place.post_signed(body).await, 200);
     place.metric("carteiro_webhook_requests_total{outcome=\"taken\"} 1");
-    assert_eq!(place.heard.lock().unwrap().len(), 1);
+    assert_eq!(place.heard.lock().unwrap().receipts.len(), 1);
 }
 
 #[tokio::test]
@@ -367,7 +406,10 @@ async fn bodies_that_do_not_come_leave_no_room_and_are_bounded() {
     let mut open = Vec::new();
     for _ in 0..BYTES_IN_FLIGHT_MAX / BODY_MAX_BYTES {
         let mut stream = TcpStream::connect(address).await.unwrap();
-        let head = format!("POST {PATH} HTTP/1.1\r\nhost: x\r\ncontent-length: {BODY_MAX_BYTES}\r\n\r\n");
+        let signature = signed("anything", b"");
+        let head = format!(
+            "POST {PATH} HTTP/1.1\r\nhost: x\r\n{SIGNATURE}: {signature}\r\ncontent-length: {BODY_MAX_BYTES}\r\n\r\n"
+        );
         stream.write_all(head.as_bytes()).await.unwrap();
         open.push(stream);
     }

@@ -1,4 +1,4 @@
-//! Receipts on their way into the journal, after Redis has them.
+//! Receipts, and what else webhooks say, on their way into the journal, after Redis has them.
 //!
 //! The journal is evidence, not the truth: when it cannot be written, receipts are applied all the same, and those that
 //! it lacks are counted. They come in batches from `http::webhooks`, on its thread.
@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 
 use crate::domain::receipt::{Heard, ReceiptKind};
-use crate::http::webhooks::Sink;
+use crate::http::webhooks::{News, Noted, Sink};
 use crate::journal::{Entry, Journal, Place, Status};
 use crate::metrics::WebhookMetrics;
 
@@ -19,16 +19,17 @@ struct Receipts {
     works: bool,
 }
 
-/// Where webhooks give their receipts to: the journal, or nowhere if there is none.
+/// Where webhooks give their news to: the journal, or nowhere if there is none.
 pub fn sink(place: Option<&Place>, metrics: WebhookMetrics) -> Sink {
     let Some(place) = place else { return Box::new(drop) };
     let receipts = RefCell::new(Receipts { journal: Journal::open(place, WRITER), works: true });
-    Box::new(move |heard| receipts.borrow_mut().write(&heard, &metrics))
+    Box::new(move |news| receipts.borrow_mut().write(&news, &metrics))
 }
 
 impl Receipts {
-    fn write(&mut self, heard: &[Heard], metrics: &WebhookMetrics) {
-        let entries: Vec<Entry> = heard.iter().filter_map(entry).collect();
+    fn write(&mut self, news: &News, metrics: &WebhookMetrics) {
+        let receipts = news.receipts.iter().filter_map(entry);
+        let entries: Vec<Entry> = receipts.chain(news.notes.iter().map(event)).collect();
         if entries.is_empty() {
             return;
         }
@@ -72,6 +73,18 @@ fn entry(heard: &Heard) -> Option<Entry> {
     })
 }
 
+fn event(noted: &Noted) -> Entry {
+    Entry::Event {
+        at_ms: noted.at_ms.unwrap_or(noted.heard_at_ms),
+        heard_at_ms: noted.heard_at_ms,
+        kind: noted.kind.into(),
+        account: noted.account.as_str().into(),
+        subject: noted.subject.as_str().into(),
+        detail: noted.detail.as_str().into(),
+        wamid: (!noted.wamid.is_empty()).then(|| noted.wamid.as_str().into()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -109,10 +122,17 @@ mod tests {
         let place = Place::start(&dir, ("k3v9", "ab12"), (64 << 10, Duration::from_secs(3600))).unwrap();
         let all = Metrics::new();
         let give = sink(Some(&place), all.webhooks());
-        give(vec![heard(1, Some(1_000), KNOWN), heard(2, None, KNOWN), heard(3, None, Outcome::NOWHERE)]);
-        let mut kept = Vec::new();
+        let receipts =
+            vec![heard(1, Some(1_000), KNOWN), heard(2, None, KNOWN), heard(3, None, Outcome::NOWHERE)];
+        let note = Noted { heard_at_ms: 2_000, kind: "message", wamid: "w".to_owned(), ..Noted::default() };
+        give(News { receipts, notes: vec![note] });
+        let (mut kept, mut events) = (Vec::new(), Vec::new());
         scan(&dir, Wanted::default(), |head, entry| {
             assert_eq!(head.writer, WRITER);
+            if let Entry::Event { at_ms: 2_000, kind, wamid: Some(wamid), .. } = &entry {
+                events.push(format!("{kind} {wamid}"));
+                return Ok(());
+            }
             let Entry::Receipt { message, status: Status::Delivered, at_ms, wamid: None, .. } = entry else {
                 panic!("{entry:?}")
             };
@@ -120,12 +140,12 @@ mod tests {
             Ok(())
         })
         .unwrap();
-        assert_eq!(kept, [(1, 1_000), (2, 2_000)]);
+        assert_eq!((kept, events), (vec![(1, 1_000), (2, 2_000)], vec!["message w".to_owned()]));
 
         // A folder that is gone takes no file.
         let give = sink(Some(&place), all.webhooks());
         std::fs::remove_dir_all(&dir).unwrap();
-        give(vec![heard(1, None, KNOWN), heard(2, None, KNOWN)]);
+        give(News { receipts: vec![heard(1, None, KNOWN), heard(2, None, KNOWN)], notes: Vec::new() });
         assert!(all.render().contains("carteiro_receipts_unjournaled_total 2"), "{}", all.render());
     }
 }

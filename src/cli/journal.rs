@@ -124,6 +124,10 @@ pub(super) fn object(entry: &Entry) -> Value {
             "schema": 1, "kind": "receipt", "at": at, "message": message.to_string(), "generation": generation,
             "status": status.as_str(), "status_at": instant(*at_ms), "code": code, "wamid": wamid,
         }),
+        Entry::Event { kind, account, subject, detail, at_ms, wamid, .. } => json!({
+            "schema": 1, "kind": "event", "at": at, "event": kind, "account": account, "subject": subject,
+            "detail": detail, "event_at": instant(*at_ms), "wamid": wamid,
+        }),
         Entry::Action { actor, os_user, host, verb, target, detail, .. } => json!({
             "schema": 1, "kind": "action", "at": at, "actor": actor, "os_user": os_user, "host": host, "verb": verb,
             "target": target, "detail": detail,
@@ -158,6 +162,11 @@ pub(super) fn line(entry: &Entry, out: &Output) -> String {
                 "{at}  receipt  {message}.{generation}  {} at {by_meta} by Meta's clock{code}",
                 status.as_str()
             )
+        }
+        Entry::Event { kind, account, subject, detail, wamid, .. } => {
+            let subject = optional("of", (!subject.is_empty()).then(|| subject.to_string()));
+            let wamid = optional("as", wamid.as_deref().map(str::to_owned));
+            format!("{at}  event    {kind} of account {account}{subject}  {detail}{wamid}")
         }
         Entry::Action { actor, os_user, host, verb, target, detail, .. } => {
             format!("{at}  action   {verb} {target}  by {actor} ({os_user} on {host}): {detail}")

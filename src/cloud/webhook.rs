@@ -16,7 +16,7 @@ use crate::domain::ids::{NumberId, WireId};
 use crate::domain::person::Pii;
 use crate::domain::receipt::ReceiptKind;
 
-pub use account::{AccountEvent, Restriction, TemplateEvent};
+pub use account::{AccountEvent, Preference, Restriction, TemplateEvent};
 
 /// Bytes of a body at most (Meta's own bound).
 pub const BODY_MAX_BYTES: usize = 3 << 20;
@@ -48,8 +48,6 @@ pub enum Skipped {
     Message,
     /// An event of an account.
     Account,
-    /// A field that nobody knows.
-    Field,
     /// Beyond [`UPDATES_MAX`].
     TooMany,
 }
@@ -61,10 +59,14 @@ pub enum Event {
     Status(Status),
     /// A message of a person to us.
     Message(Box<Inbound>),
+    /// What a person decided in WhatsApp's own settings.
+    Preference(Box<Preference>),
     /// Something of an account, a number or a template.
     Account {
         /// The account as the body names it.
         account: String,
+        /// When the body was made, in wall milliseconds by Meta's clock.
+        at_ms: Option<u64>,
         /// What happened.
         event: Box<AccountEvent>,
     },
@@ -72,6 +74,8 @@ pub enum Event {
     Error {
         /// The account as the body names it.
         account: String,
+        /// When the body was made, in wall milliseconds by Meta's clock.
+        at_ms: Option<u64>,
         /// The number, if it is named.
         number: Option<NumberId>,
         /// Meta's code.
@@ -171,8 +175,10 @@ pub enum Content {
     },
     /// Something of WhatsApp itself: a changed number, a changed identity.
     System {
-        /// Its type.
+        /// Its type: user_changed_number, user_changed_user_id, ...
         kind: String,
+        /// How the person is named from now on.
+        now: Contact,
     },
     /// Anything else, by its type.
     Other(String),
@@ -188,7 +194,6 @@ impl Skipped {
             Self::StatusWord => "status_word",
             Self::Message => "message",
             Self::Account => "account",
-            Self::Field => "field",
             Self::TooMany => "too_many",
         }
     }
@@ -200,8 +205,22 @@ impl Event {
         match self {
             Self::Status(status) => status.kind.as_str(),
             Self::Message(_) => "message",
+            Self::Preference(_) => "preference",
             Self::Account { event, .. } => event.kind(),
             Self::Error { .. } => "error",
+        }
+    }
+}
+
+impl Content {
+    /// The word in the journal; it holds nothing that the person wrote.
+    pub fn kind(&self) -> &str {
+        match self {
+            Self::Text(_) => "text",
+            Self::Button { .. } => "button",
+            Self::Choice { .. } => "choice",
+            Self::Flow(_) => "flow",
+            Self::Media { kind, .. } | Self::System { kind, .. } | Self::Other(kind) => kind,
         }
     }
 }

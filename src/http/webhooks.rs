@@ -11,6 +11,7 @@
 mod apply;
 mod intake;
 mod known;
+mod notes;
 mod plan;
 mod secrets;
 mod stops;
@@ -33,7 +34,8 @@ use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 
 use self::intake::{Delivery, Intake};
-use self::secrets::Secrets;
+pub use self::notes::Noted;
+use self::secrets::{Secrets, Signature};
 use super::HttpError;
 use crate::clock;
 use crate::cloud::webhook::{BODY_MAX_BYTES, Parsed};
@@ -67,8 +69,17 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(3);
 /// A challenge is a number of a few digits; a longer one is nobody's.
 const CHALLENGE_MAX: usize = 256;
 
-/// Where receipts go besides Redis, in batches: the journal.
-pub type Sink = Box<dyn Fn(Vec<Heard>) + Send>;
+/// What Redis has, for the journal.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct News {
+    /// Receipts of messages.
+    pub receipts: Vec<Heard>,
+    /// What people and Meta said beside them.
+    pub notes: Vec<Noted>,
+}
+
+/// Where news go besides Redis, in batches: the journal.
+pub type Sink = Box<dyn Fn(News) + Send>;
 
 /// Everything that webhooks are started with.
 pub struct WebhooksStart {
@@ -92,7 +103,7 @@ pub struct WebhooksStart {
     pub time_scale: u32,
     /// Where it counts.
     pub metrics: Arc<Metrics>,
-    /// Where receipts go besides Redis.
+    /// Where news go besides Redis.
     pub sink: Sink,
 }
 
@@ -229,6 +240,11 @@ async fn receive(State(door): State<Arc<Door>>, request: Request) -> StatusCode 
 impl Door {
     async fn take(&self, request: Request) -> Result<(), RequestOutcome> {
         let (head, body) = request.into_parts();
+        let signature = head.headers.get(SIGNATURE).and_then(|value| Signature::read(value.as_bytes()));
+        let Some(signature) = signature else {
+            drain(body).await;
+            return Err(RequestOutcome::Unsigned);
+        };
         let length = head.headers.get(header::CONTENT_LENGTH);
         let length = length.and_then(|text| text.to_str().ok()).and_then(|text| text.parse::<usize>().ok());
         if length.is_some_and(|length| length > BODY_MAX_BYTES) {
@@ -242,9 +258,7 @@ impl Door {
             let large = error.source().is_some_and(|source| source.is::<http_body_util::LengthLimitError>());
             if large { RequestOutcome::TooLarge } else { RequestOutcome::Broken }
         })?;
-        let signature = head.headers.get(SIGNATURE).map(|value| value.as_bytes());
-        let accounts = signature.and_then(|text| self.secrets.signer(text, &body));
-        let accounts = accounts.ok_or(RequestOutcome::Unsigned)?;
+        let accounts = self.secrets.signer(&signature, &body).ok_or(RequestOutcome::Unsigned)?;
         let parsed = Parsed::read(&body);
         drop(body);
         self.count(&parsed);
@@ -270,7 +284,7 @@ impl Door {
     }
 }
 
-/// Reads what is too large to its end, within reason: who is cut off while writing never hears the answer.
+/// Reads what is refused unseen to its end, within reason: who is cut off while writing never hears the answer.
 async fn drain(body: Body) {
     let mut rest = body.into_data_stream();
     let mut read = 0;

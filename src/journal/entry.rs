@@ -63,6 +63,23 @@ pub enum Entry {
         /// Meta's id of the message.
         wamid: Option<Box<str>>,
     },
+    /// What a webhook said beside receipts: that a person wrote, or what happened to an account.
+    Event {
+        /// When, by Meta's clock, in wall ms.
+        at_ms: u64,
+        /// When we heard of it, in wall ms.
+        heard_at_ms: u64,
+        /// What: message, preference, account_restricted, template, ...
+        kind: Box<str>,
+        /// The account.
+        account: Box<str>,
+        /// The number or the template, if it named one.
+        subject: Box<str>,
+        /// What it said of it; of a person's message the form alone.
+        detail: Box<str>,
+        /// Meta's id of a message.
+        wamid: Option<Box<str>>,
+    },
     /// Somebody changed something.
     Action {
         /// When, in wall ms.
@@ -114,13 +131,14 @@ const BEGUN: u8 = 2;
 const REPLY: u8 = 3;
 const RECEIPT: u8 = 4;
 const ACTION: u8 = 5;
+const EVENT: u8 = 6;
 
 impl Entry {
     /// When it happened, in wall ms.
     pub fn at_ms(&self) -> u64 {
         match self {
             Self::Begun { at_ms, .. } | Self::Reply { at_ms, .. } | Self::Action { at_ms, .. } => *at_ms,
-            Self::Receipt { heard_at_ms, .. } => *heard_at_ms,
+            Self::Receipt { heard_at_ms, .. } | Self::Event { heard_at_ms, .. } => *heard_at_ms,
         }
     }
 
@@ -130,7 +148,7 @@ impl Entry {
             Self::Begun { message, .. } | Self::Reply { message, .. } | Self::Receipt { message, .. } => {
                 Some(*message)
             }
-            Self::Action { .. } => None,
+            Self::Event { .. } | Self::Action { .. } => None,
         }
     }
 }
@@ -238,6 +256,15 @@ pub(crate) fn encode(
             put_time(*at_ms, base_ms, out);
             put_time(*heard_at_ms, base_ms, out);
         }
+        Entry::Event { at_ms, heard_at_ms, kind, account, subject, detail, wamid } => {
+            out.push(EVENT);
+            for text in [kind, account, subject, detail] {
+                put_text(text, out);
+            }
+            put_text(wamid.as_deref().unwrap_or_default(), out);
+            put_time(*at_ms, base_ms, out);
+            put_time(*heard_at_ms, base_ms, out);
+        }
         Entry::Action { at_ms, actor, os_user, host, verb, target, detail } => {
             out.push(ACTION);
             for text in [actor, os_user, host, verb, target, detail] {
@@ -289,6 +316,13 @@ pub(crate) fn decode(
                 let (code, wamid) = (code(from)?, wamid(from)?);
                 let (at_ms, heard_at_ms) = (time(from, base_ms)?, time(from, base_ms)?);
                 Entry::Receipt { message, generation, status, at_ms, heard_at_ms, code, wamid }
+            }
+            EVENT => {
+                let mut next = || text(from).map(Box::<str>::from);
+                let (kind, account, subject, detail) = (next()?, next()?, next()?, next()?);
+                let wamid = wamid(from)?;
+                let (at_ms, heard_at_ms) = (time(from, base_ms)?, time(from, base_ms)?);
+                Entry::Event { at_ms, heard_at_ms, kind, account, subject, detail, wamid }
             }
             ACTION => {
                 let mut next = || text(from).map(Box::<str>::from);

@@ -80,7 +80,10 @@ fn wants(wanted: Wanted, entry: &Entry) -> bool {
     let campaign = entry.message().map(|message| message.lane.campaign);
     let of_campaign = match campaign {
         Some(of) => !wanted.actions_only && wanted.campaign.is_none_or(|wanted| wanted == of),
-        None => true,
+        None => match entry {
+            Entry::Event { .. } => !wanted.actions_only && wanted.campaign.is_none(),
+            _ => true,
+        },
     };
     of_campaign && entry.at_ms() >= wanted.since_ms
 }

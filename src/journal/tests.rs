@@ -24,7 +24,7 @@ fn any_entry() -> impl Strategy<Value = Entry> {
     let ids = (any::<u32>(), any::<u32>(), any::<u32>(), any::<u8>(), any::<u8>());
     let texts = (vec("[ -~]{0,40}", 6), proptest::option::of("[A-Za-z0-9.=]{1,120}"));
     let times = (any::<u64>(), any::<u64>());
-    let rest = (0u8..4, 1u8..=8, any::<u8>(), proptest::option::of(any::<i64>()), 0u8..5);
+    let rest = (0u8..5, 1u8..=8, any::<u8>(), proptest::option::of(any::<i64>()), 0u8..5);
     (ids, texts, times, rest).prop_map(|(ids, (texts, wamid), (at_ms, heard_at_ms), rest)| {
         let (campaign, lane, index, generation, attempt) = ids;
         let (kind, outcome, reason, code, number) = rest;
@@ -45,6 +45,11 @@ fn any_entry() -> impl Strategy<Value = Entry> {
             2 => {
                 let status = statuses[usize::from(number)];
                 Entry::Receipt { message, generation, status, at_ms, heard_at_ms, code, wamid }
+            }
+            3 => {
+                let [kind, account, subject, detail, _, _] =
+                    <[String; 6]>::try_from(texts).unwrap().map(String::into_boxed_str);
+                Entry::Event { at_ms, heard_at_ms, kind, account, subject, detail, wamid }
             }
             _ => {
                 let [actor, os_user, host, verb, target, detail] =

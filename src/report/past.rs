@@ -69,7 +69,7 @@ impl Past {
                     self.wamid = wamid;
                 }
             }
-            Entry::Action { .. } => {}
+            Entry::Event { .. } | Entry::Action { .. } => {}
         }
     }
 }

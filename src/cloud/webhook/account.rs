@@ -4,7 +4,9 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::raw::Word;
+use super::status::{contact, milliseconds};
 use super::{Contact, Skipped};
+use crate::domain::ids::NumberId;
 use crate::domain::person::Pii;
 
 /// Something of an account.
@@ -66,13 +68,25 @@ pub enum AccountEvent {
         /// The category that it will have, or has.
         category: String,
     },
-    /// `user_preferences`: a person about marketing.
-    Preference {
-        /// Who.
-        contact: Contact,
-        /// stop, resume, signup.
-        value: String,
-    },
+    /// A field that nothing here reads, by its name: an app may be subscribed to more than we need.
+    Other(String),
+}
+
+/// `user_preferences`: what a person decided about an account's messages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Preference {
+    /// The account as the body names it.
+    pub account: String,
+    /// The number, if it is named.
+    pub number: Option<NumberId>,
+    /// Who.
+    pub from: Contact,
+    /// About what: marketing_messages.
+    pub category: String,
+    /// stop, resume, signup.
+    pub value: String,
+    /// When, in wall milliseconds by Meta's clock.
+    pub at_ms: Option<u64>,
 }
 
 /// What an account is forbidden.
@@ -122,7 +136,7 @@ impl AccountEvent {
             Self::Template { .. } => "template",
             Self::TemplateQuality { .. } => "template_quality",
             Self::TemplateCategory { .. } => "template_category",
-            Self::Preference { .. } => "preference",
+            Self::Other(_) => "other_field",
         }
     }
 }
@@ -167,6 +181,20 @@ struct RawOther<'a> {
     max_daily_conversations_per_business: Word<'a>,
 }
 
+#[derive(Deserialize)]
+struct RawPreference<'a> {
+    #[serde(borrow, default)]
+    wa_id: Word<'a>,
+    #[serde(borrow, default)]
+    user_id: Word<'a>,
+    #[serde(borrow, default)]
+    category: Word<'a>,
+    #[serde(borrow, default)]
+    value: Word<'a>,
+    #[serde(borrow, default)]
+    timestamp: Word<'a>,
+}
+
 /// Reads the value of a change by its field.
 pub(super) fn read(field: &str, text: &str) -> Result<AccountEvent, Skipped> {
     let malformed = |_| Skipped::Account;
@@ -178,8 +206,7 @@ pub(super) fn read(field: &str, text: &str) -> Result<AccountEvent, Skipped> {
         "message_template_status_update" | "message_template_quality_update" | "template_category_update" => {
             template(field, serde_json::from_str(text).map_err(malformed)?)
         }
-        "user_preferences" => preference(&serde_json::from_str(text).map_err(malformed)?),
-        _ => Err(Skipped::Field),
+        other => Ok(AccountEvent::Other(other.to_owned())),
     }
 }
 
@@ -250,15 +277,19 @@ fn template(field: &str, raw: RawTemplate<'_>) -> Result<AccountEvent, Skipped> 
     })
 }
 
-/// Stands alone in its value, or in a list with others; the first is read, since Meta sends one.
-fn preference(value: &Value) -> Result<AccountEvent, Skipped> {
-    let one = match &value["user_preferences"] {
-        Value::Array(list) => list.first().ok_or(Skipped::Account)?,
-        _ => value,
-    };
-    let text = |key: &str| one[key].as_str().map(str::to_owned);
-    Ok(AccountEvent::Preference {
-        contact: Contact { phone: text("wa_id").map(Pii::new), user_id: text("user_id").map(Pii::new) },
-        value: text("value").ok_or(Skipped::Account)?,
+/// Reads what one person decided.
+pub(super) fn preference(
+    text: &str,
+    account: &str,
+    number: Option<&NumberId>,
+) -> Result<Preference, Skipped> {
+    let raw: RawPreference<'_> = serde_json::from_str(text).map_err(|_| Skipped::Account)?;
+    Ok(Preference {
+        account: account.to_owned(),
+        number: number.cloned(),
+        from: contact(raw.wa_id, raw.user_id),
+        category: raw.category.owned().unwrap_or_default(),
+        at_ms: milliseconds(&raw.timestamp),
+        value: raw.value.owned().filter(|value| !value.is_empty()).ok_or(Skipped::Account)?,
     })
 }

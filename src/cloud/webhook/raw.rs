@@ -28,6 +28,8 @@ struct LooseBody<'a> {
 struct RawEntry<'a> {
     #[serde(borrow, default)]
     id: Word<'a>,
+    #[serde(borrow, default)]
+    time: Word<'a>,
     #[serde(borrow)]
     changes: Vec<RawChange<'a>>,
 }
@@ -36,6 +38,8 @@ struct RawEntry<'a> {
 struct LooseEntry<'a> {
     #[serde(borrow, default)]
     id: Word<'a>,
+    #[serde(borrow, default)]
+    time: Word<'a>,
     #[serde(borrow)]
     changes: Vec<&'a RawValue>,
 }
@@ -59,6 +63,21 @@ struct RawValues<'a> {
     messages: Items<'a>,
     #[serde(borrow, default)]
     errors: Items<'a>,
+}
+
+/// The value of the field `user_preferences`.
+#[derive(Deserialize)]
+struct RawPreferences<'a> {
+    #[serde(borrow, default)]
+    metadata: RawMetadata<'a>,
+    #[serde(borrow, default)]
+    user_preferences: Items<'a>,
+}
+
+/// Whose change it is, and when the body was made.
+struct Entry<'a> {
+    account: &'a str,
+    at_ms: Option<u64>,
 }
 
 #[derive(Default, Deserialize)]
@@ -85,7 +104,7 @@ pub(super) fn read(body: &[u8]) -> Parsed {
     if let Ok(body) = serde_json::from_str::<RawBody<'_>>(text) {
         for entry in &body.entry {
             for change in &entry.changes {
-                read_change(&entry.id, change, &mut parsed);
+                read_change(&Entry::of(&entry.id, &entry.time), change, &mut parsed);
             }
         }
         return parsed;
@@ -103,41 +122,56 @@ fn read_loose(entry: &RawValue, parsed: &mut Parsed) {
     };
     for change in &entry.changes {
         match serde_json::from_str(change.get()) {
-            Ok(change) => read_change(&entry.id, &change, parsed),
+            Ok(change) => read_change(&Entry::of(&entry.id, &entry.time), &change, parsed),
             Err(_) => parsed.skip(Skipped::Envelope),
         }
     }
 }
 
-fn read_change(entry: &Word<'_>, change: &RawChange<'_>, parsed: &mut Parsed) {
-    let account = entry.0.as_deref().unwrap_or_default();
-    if change.field != "messages" {
-        if full(parsed) {
-            return parsed.skip(Skipped::TooMany);
-        }
-        return match account::read(&change.field, change.value.get()) {
-            Ok(event) => {
-                parsed.events.push(Event::Account { account: account.to_owned(), event: Box::new(event) });
-            }
-            Err(why) => parsed.skip(why),
-        };
+fn read_change(entry: &Entry<'_>, change: &RawChange<'_>, parsed: &mut Parsed) {
+    let text = change.value.get();
+    match &*change.field {
+        "messages" => read_messages(entry, text, parsed),
+        "user_preferences" => read_preferences(entry, text, parsed),
+        field => take(parsed, || {
+            let event = Box::new(account::read(field, text)?);
+            Ok(Event::Account { account: entry.account.to_owned(), at_ms: entry.at_ms, event })
+        }),
     }
-    let Ok(values) = serde_json::from_str::<RawValues<'_>>(change.value.get()) else {
+}
+
+fn read_messages(entry: &Entry<'_>, text: &str, parsed: &mut Parsed) {
+    let Ok(values) = serde_json::from_str::<RawValues<'_>>(text) else {
         return parsed.skip(Skipped::Envelope);
     };
-    let number = values.metadata.phone_number_id.0.as_deref().map(NumberId::from);
+    let number = values.metadata.number();
     for item in &values.statuses.0 {
         take(parsed, || status::status(item.get(), number.as_ref()).map(Event::Status));
     }
     for item in &values.messages.0 {
-        let inbound = || status::inbound(item.get(), account, number.as_ref());
+        let inbound = || status::inbound(item.get(), entry.account, number.as_ref());
         take(parsed, || inbound().map(|message| Event::Message(Box::new(message))));
     }
     for item in &values.errors.0 {
         take(parsed, || {
             let code = status::code(item.get()).ok_or(Skipped::Account)?;
-            Ok(Event::Error { account: account.to_owned(), number: number.clone(), code })
+            let (account, at_ms) = (entry.account.to_owned(), entry.at_ms);
+            Ok(Event::Error { account, at_ms, number: number.clone(), code })
         });
+    }
+}
+
+/// Every item of the list, or the value itself where there is none.
+fn read_preferences(entry: &Entry<'_>, text: &str, parsed: &mut Parsed) {
+    let Ok(values) = serde_json::from_str::<RawPreferences<'_>>(text) else {
+        return parsed.skip(Skipped::Envelope);
+    };
+    let number = values.metadata.number();
+    let listed = values.user_preferences.0.iter().map(|item| item.get());
+    let alone = values.user_preferences.0.is_empty().then_some(text);
+    for item in listed.chain(alone) {
+        let read = || account::preference(item, entry.account, number.as_ref());
+        take(parsed, || read().map(|preference| Event::Preference(Box::new(preference))));
     }
 }
 
@@ -212,6 +246,18 @@ impl<'de: 'a, 'a> Deserialize<'de> for Items<'a> {
         let whole = <&'a RawValue>::deserialize(deserializer)?;
         // Read again, since a list may only be looked into once it is known to be one.
         Ok(Self(serde_json::from_str(whole.get()).unwrap_or_default()))
+    }
+}
+
+impl<'a> Entry<'a> {
+    fn of(id: &'a Word<'_>, time: &Word<'_>) -> Self {
+        Self { account: id.0.as_deref().unwrap_or_default(), at_ms: status::milliseconds(time) }
+    }
+}
+
+impl RawMetadata<'_> {
+    fn number(&self) -> Option<NumberId> {
+        self.phone_number_id.0.as_deref().map(NumberId::from)
     }
 }
 

@@ -106,6 +106,9 @@ struct RawFlow {
 struct RawSystem {
     #[serde(rename = "type")]
     kind: Option<String>,
+    #[serde(alias = "new_wa_id")]
+    wa_id: Option<String>,
+    user_id: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -158,7 +161,7 @@ pub(super) fn inbound(text: &str, account: &str, number: Option<&NumberId>) -> R
             text: button.text.map(Pii::new),
         }),
         "interactive" => raw.interactive.0.and_then(interactive),
-        "system" => raw.system.0.map(|system| Content::System { kind: system.kind.unwrap_or_default() }),
+        "system" => raw.system.0.map(system),
         "audio" | "document" | "image" | "sticker" | "video" => {
             raw.image.0.map(|media| Content::Media { kind: kind.to_owned(), id: media.id })
         }
@@ -181,6 +184,12 @@ pub(super) fn code(text: &str) -> Option<i64> {
     serde_json::from_str::<RawError>(text).ok().map(|error| error.code)
 }
 
+fn system(raw: RawSystem) -> Content {
+    let filled = |text: Option<String>| text.filter(|text| !text.is_empty()).map(Pii::new);
+    let now = Contact { phone: filled(raw.wa_id), user_id: filled(raw.user_id) };
+    Content::System { kind: raw.kind.unwrap_or_default(), now }
+}
+
 fn interactive(raw: RawInteractive) -> Option<Content> {
     let choice = raw
         .button_reply
@@ -188,7 +197,8 @@ fn interactive(raw: RawInteractive) -> Option<Content> {
     choice.or_else(|| raw.nfm_reply.map(|flow| Content::Flow(Pii::new(flow.response_json))))
 }
 
-fn contact(phone: Word<'_>, user_id: Word<'_>) -> Contact {
+/// A person by whatever names them.
+pub(super) fn contact(phone: Word<'_>, user_id: Word<'_>) -> Contact {
     let filled = |word: Word<'_>| word.owned().filter(|text| !text.is_empty()).map(Pii::new);
     Contact { phone: filled(phone), user_id: filled(user_id) }
 }

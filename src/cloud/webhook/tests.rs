@@ -146,8 +146,14 @@ fn inbound_messages_of_every_kind() {
     assert_eq!(content(flow), Content::Flow(pii("{}")));
     let media = json!({"type": "document", "document": {"id": "m1", "mime_type": "x"}});
     assert_eq!(content(media), Content::Media { kind: "document".to_owned(), id: Some("m1".to_owned()) });
-    let system = json!({"type": "system", "system": {"type": "user_changed_number"}});
-    assert_eq!(content(system), Content::System { kind: "user_changed_number".to_owned() });
+    let system = json!({"type": "system", "system": {"type": "user_changed_number", "wa_id": "5511912345678", "body": "x"}});
+    assert_eq!(
+        content(system),
+        Content::System {
+            kind: "user_changed_number".to_owned(),
+            now: Contact { phone: Some(pii("5511912345678")), user_id: None }
+        }
+    );
     assert_eq!(content(json!({"type": "text", "text": 5})), Content::Other("text".to_owned()));
     assert_eq!(content(json!({"type": "location"})), Content::Other("location".to_owned()));
 }
@@ -164,7 +170,9 @@ fn a_person_without_a_phone_has_an_id_and_an_answer_names_what_it_answers() {
 
 fn check_event(field: &str, value: &Value, expect: AccountEvent) {
     match one(Parsed::read(change(field, value).as_bytes())) {
-        Event::Account { account, event } => assert_eq!((account.as_str(), *event), ("100", expect)),
+        Event::Account { account, at_ms, event } => {
+            assert_eq!((account.as_str(), at_ms, *event), ("100", Some(1_000), expect));
+        }
         other => panic!("{other:?}"),
     }
 }
@@ -172,7 +180,7 @@ fn check_event(field: &str, value: &Value, expect: AccountEvent) {
 #[test]
 fn events_of_accounts_numbers_and_templates() {
     use AccountEvent::{
-        Alert, Capability, Deleted, DisableScheduled, Disabled, NumberQuality, Preference, Update,
+        Alert, Capability, Deleted, DisableScheduled, Disabled, NumberQuality, Other, Update,
     };
     use AccountEvent::{Reinstated, Restricted, Template, TemplateCategory, TemplateQuality, Violation};
     let ban = |state: &str| json!({"event": "DISABLED_UPDATE", "ban_info": {"waba_ban_state": state}});
@@ -209,19 +217,41 @@ fn events_of_accounts_numbers_and_templates() {
     check_event("message_template_quality_update", &named(json!({"new_quality_score": "RED"})), expect);
     let expect = TemplateCategory { name: "n".to_owned(), category: "MARKETING".to_owned() };
     check_event("template_category_update", &named(json!({"new_category": "MARKETING"})), expect);
-    let stop =
-        json!({"user_preferences": [{"wa_id": "551198", "category": "marketing_messages", "value": "stop"}]});
-    let contact = Contact { phone: Some(Pii::new("551198".to_owned())), user_id: None };
-    check_event("user_preferences", &stop, Preference { contact, value: "stop".to_owned() });
+    check_event("weather", &json!(7), Other("weather".to_owned()));
 }
 
 #[test]
-fn fields_that_nobody_knows_and_events_that_say_nothing_are_counted() {
+fn every_preference_of_a_list_is_read() {
+    let one = |user: &str, value: &str| json!({"wa_id": user, "category": "marketing_messages", "value": value, "timestamp": 1_731_705_721});
+    let list = json!({"metadata": {"phone_number_id": "201"},
+        "user_preferences": [one("551198", "stop"), {"wa_id": "551197"}, one("551196", "resume")]});
+    let parsed = Parsed::read(change("user_preferences", &list).as_bytes());
+    assert_eq!(parsed.skipped, BTreeMap::from([(Skipped::Account, 1)]));
+    let preferences = parsed.events.into_iter().map(|event| match event {
+        Event::Preference(one) => *one,
+        other => panic!("{other:?}"),
+    });
+    let preferences: Vec<Preference> = preferences.collect();
+    let stop = Preference {
+        account: "100".to_owned(),
+        number: Some(NumberId::from("201")),
+        from: Contact { phone: Some(Pii::new("551198".to_owned())), user_id: None },
+        category: "marketing_messages".to_owned(),
+        value: "stop".to_owned(),
+        at_ms: Some(1_731_705_721_000),
+    };
+    assert_eq!(preferences[0], stop);
+    assert_eq!((preferences.len(), preferences[1].value.as_str()), (2, "resume"));
+    let alone = Parsed::read(change("user_preferences", &one("551198", "stop")).as_bytes());
+    assert_eq!(alone.events, [Event::Preference(Box::new(Preference { number: None, ..stop }))]);
+}
+
+#[test]
+fn events_that_say_nothing_are_counted() {
     let check = |field: &str, value: Value, expect: Skipped| {
         let parsed = Parsed::read(change(field, &value).as_bytes());
         assert_eq!((parsed.events.len(), parsed.skipped), (0, BTreeMap::from([(expect, 1)])), "{field}");
     };
-    check("weather", json!({}), Skipped::Field);
     check("account_update", json!({}), Skipped::Account);
     check("account_update", json!(7), Skipped::Account);
     check("message_template_status_update", json!({"event": "PAUSED"}), Skipped::Account);
@@ -230,8 +260,12 @@ fn fields_that_nobody_knows_and_events_that_say_nothing_are_counted() {
 #[test]
 fn errors_of_a_whole_value_name_the_number() {
     let value = json!({"metadata": {"phone_number_id": "201"}, "errors": [{"code": 130_429, "title": "x"}]});
-    let expect =
-        Event::Error { account: "100".to_owned(), number: Some(NumberId::from("201")), code: 130_429 };
+    let expect = Event::Error {
+        account: "100".to_owned(),
+        at_ms: None,
+        number: Some(NumberId::from("201")),
+        code: 130_429,
+    };
     assert_eq!(one(Parsed::read(body(&value).as_bytes())), expect);
 }
 

@@ -6,11 +6,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use futures_util::StreamExt as _;
 use futures_util::stream;
 
-use super::WebhooksStart;
 use super::intake::Delivery;
 use super::known::Known;
+use super::notes::Noted;
 use super::plan::{Plan, Rules, failed_campaigns};
 use super::times::Times;
+use super::{News, WebhooksStart};
 use crate::clock::{self, Mono};
 use crate::domain::campaign::CampaignState;
 use crate::domain::ids::{CampaignSeq, LaneId, NumberId};
@@ -92,6 +93,8 @@ impl Writer {
                 "signed events of accounts that are not in the configuration"
             );
         }
+        let said = plan.said.iter().map(|(said, heard_at_ms)| said.note(*heard_at_ms));
+        let notes: Vec<Noted> = said.chain(plan.noted).collect();
         // First what forbids sending: the rest can wait some milliseconds more.
         for (scope, reason) in &plan.stops {
             self.stop(scope, *reason).await?;
@@ -111,8 +114,8 @@ impl Writer {
         self.account(&heard);
         self.reopen(&heard).await?;
         self.note().await?;
-        // The one place where the journal hears of receipts: after Redis has them.
-        (self.start.sink)(heard);
+        // The one place where the journal hears of it: after Redis has it.
+        (self.start.sink)(News { receipts: heard, notes });
         trouble.map_or(Ok(()), Err)
     }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::known::Now;
+use super::notes::{self, Noted, Said};
 use super::secrets::Accounts;
 use super::stops;
 use crate::cloud::webhook::{Event, Reference, Status};
@@ -33,6 +34,11 @@ pub(super) struct Plan {
     pub(super) lanes: BTreeMap<LaneId, Vec<(Receipt, Heard)>>,
     /// What stops, and by which row of the error table.
     pub(super) stops: BTreeMap<Scope, u8>,
+    /// What people said, and when it was heard in wall ms. Who acts on it does so in `Writer::write`, before Meta is
+    /// told that we have it; an error there has the body sent again.
+    pub(super) said: Vec<(Said, u64)>,
+    /// What happened to accounts, for the journal.
+    pub(super) noted: Vec<Noted>,
     /// Receipts that are not ours.
     pub(super) ignored: Vec<Ignored>,
     /// Events of accounts that the signer does not speak for.
@@ -67,7 +73,12 @@ impl Plan {
         for event in events {
             match event {
                 Event::Status(status) => self.status(status, heard_at_ms, rules),
-                Event::Account { account, event } if accounts.contains(&account) => {
+                Event::Message(message) => self.said(Said::Message(message), accounts, heard_at_ms),
+                Event::Preference(preference) => {
+                    self.said(Said::Preference(preference), accounts, heard_at_ms);
+                }
+                Event::Account { account, at_ms, event } if accounts.contains(&account) => {
+                    self.noted.push(notes::of_account(&account, &event, at_ms, heard_at_ms));
                     if stops::warns(&event) {
                         self.warnings.push(format!("{event:?} of account {account}"));
                     }
@@ -76,7 +87,9 @@ impl Plan {
                         self.stops.entry(scope).or_insert(reason);
                     }
                 }
-                Event::Error { account, number, code } if accounts.contains(&account) => {
+                Event::Error { account, at_ms, number, code } if accounts.contains(&account) => {
+                    let who = (account.as_str(), number.as_ref());
+                    self.noted.push(notes::of_error(who, code, at_ms, heard_at_ms));
                     self.halt(
                         &verdict(Some(code), rules.table),
                         number.as_ref(),
@@ -86,9 +99,15 @@ impl Plan {
                     );
                 }
                 Event::Account { .. } | Event::Error { .. } => self.strange += 1,
-                // Counted already; opt-outs and replies are not acted on yet.
-                Event::Message(_) => {}
             }
+        }
+    }
+
+    fn said(&mut self, said: Said, accounts: &Accounts, heard_at_ms: u64) {
+        if accounts.contains(said.account()) {
+            self.said.push((said, heard_at_ms));
+        } else {
+            self.strange += 1;
         }
     }
 
@@ -262,6 +281,25 @@ mod tests {
         let own = planned(&of("100"), CampaignState::Running);
         assert_eq!((own.stops.len(), own.strange, own.warnings.len()), (1, 0, 1));
         let other = planned(&of("999"), CampaignState::Running);
-        assert_eq!((other.stops.len(), other.strange), (0, 1));
+        assert_eq!((other.stops.len(), other.strange, other.noted.len()), (0, 1, 0));
+        assert_eq!(own.noted[0].kind, "account_disabled");
+    }
+
+    #[test]
+    fn what_people_say_is_heard_by_the_signers_own_accounts() {
+        let to = |account: &str| {
+            json!({"entry": [{"id": account, "changes": [
+                {"field": "messages", "value": {"messages": [{"id": "w", "from": "551198", "type": "text", "text": {"body": "SAIR"}}]}},
+                {"field": "user_preferences", "value": {"user_preferences": [{"wa_id": "551198", "value": "stop"}]}}
+            ]}]})
+        };
+        let own = planned(&to("100"), CampaignState::Running);
+        assert_eq!((own.said.len(), own.strange), (2, 0));
+        assert!(
+            matches!(&own.said[0], (Said::Message(_), 1_000))
+                && matches!(&own.said[1], (Said::Preference(_), _))
+        );
+        let other = planned(&to("999"), CampaignState::Running);
+        assert_eq!((other.said.len(), other.strange), (0, 2));
     }
 }

@@ -16,6 +16,9 @@ type HmacSha256 = Hmac<Sha256>;
 /// Bytes of a signature.
 const SIGNATURE_BYTES: usize = 32;
 
+/// What a header says the signature is.
+pub(super) struct Signature([u8; SIGNATURE_BYTES]);
+
 /// Accounts that share the secret of an app.
 pub(super) type Accounts = Arc<BTreeSet<String>>;
 
@@ -36,17 +39,23 @@ impl Secrets {
     }
 
     /// The accounts of the app that signed a body; None: none of ours did.
-    pub(super) fn signer(&self, header: &[u8], body: &[u8]) -> Option<Accounts> {
-        let signature = from_hex(header.strip_prefix(b"sha256=")?)?;
+    pub(super) fn signer(&self, signature: &Signature, body: &[u8]) -> Option<Accounts> {
         let mut signer = None;
         for (secret, accounts) in &self.0 {
             let mut mac = secret.clone();
             mac.update(body);
-            if mac.verify_slice(&signature).is_ok() {
+            if mac.verify_slice(&signature.0).is_ok() {
                 signer = Some(accounts.clone());
             }
         }
         signer
+    }
+}
+
+impl Signature {
+    /// The signature of a header; None: it has not the form of one.
+    pub(super) fn read(header: &[u8]) -> Option<Self> {
+        from_hex(header.strip_prefix(b"sha256=")?).map(Self)
     }
 }
 
@@ -105,7 +114,7 @@ mod tests {
     const BODY: &[u8] = b"The quick brown fox jumps over the lazy dog";
 
     fn check(header: &str, body: &[u8], expect: Option<&[&str]>) {
-        let signer = secrets().signer(header.as_bytes(), body);
+        let signer = Signature::read(header.as_bytes()).and_then(|one| secrets().signer(&one, body));
         let ids = signer.map(|accounts| accounts.iter().cloned().collect::<Vec<_>>());
         assert_eq!(ids, expect.map(|all| all.iter().map(|id| (*id).to_owned()).collect()), "{header}");
     }
@@ -126,7 +135,8 @@ mod tests {
         check(&SIGNED.replace("sha256=", ""), BODY, None);
         check(&format!("sha256={}", "zz".repeat(32)), BODY, None);
         check("", BODY, None);
-        assert!(Secrets::new(&[account("2", None)]).signer(SIGNED.as_bytes(), BODY).is_none());
+        let signed = Signature::read(SIGNED.as_bytes()).unwrap();
+        assert!(Secrets::new(&[account("2", None)]).signer(&signed, BODY).is_none());
     }
 
     #[test]

@@ -42,7 +42,7 @@ pub(super) fn stop(account: &str, event: &AccountEvent) -> Option<(Scope, i64)> 
 pub(super) fn warns(event: &AccountEvent) -> bool {
     match event {
         AccountEvent::Alert { severity, .. } => severity != "INFORMATIONAL",
-        AccountEvent::Capability { .. } | AccountEvent::Preference { .. } | AccountEvent::Update(_) => false,
+        AccountEvent::Capability { .. } | AccountEvent::Other(_) | AccountEvent::Update(_) => false,
         AccountEvent::Template { event, .. } => *event != TemplateEvent::Approved,
         AccountEvent::TemplateQuality { quality, .. } => quality == "RED" || quality == "YELLOW",
         _ => true,
