@@ -16,6 +16,7 @@ pub mod exit;
 pub mod journal;
 pub mod log;
 pub mod man;
+pub mod message;
 pub mod output;
 pub mod person;
 pub mod recipients;
@@ -88,6 +89,9 @@ pub enum Command {
     /// Create, load, start, stop and follow campaigns.
     #[command(subcommand, after_help = examples::CAMPAIGN)]
     Campaign(campaign::CampaignCommand),
+    /// Send single messages, ahead of campaigns.
+    #[command(subcommand, after_help = examples::MESSAGE)]
+    Message(message::MessageCommand),
     /// List, pause and resume sending numbers.
     #[command(subcommand, after_help = examples::NUMBER)]
     Number(scope::ScopeCommand),
@@ -181,6 +185,7 @@ fn dispatch(mut cli: Cli, deed: Option<&Deed>, out: Output) -> Result<Exit, CliE
     let done = block_on(async {
         match cli.command {
             Command::Campaign(command) => campaign::run(command, &context).await,
+            Command::Message(command) => message::run(command, &context).await,
             Command::Number(command) => scope::run(scope::Kind::Number, command, &context).await,
             Command::Template(command) => scope::run(scope::Kind::Template, command, &context).await,
             Command::Account(command) => scope::run(scope::Kind::Account, command, &context).await,

@@ -40,6 +40,7 @@
 //! | **the command line** | |
 //! | a verb, an exit code, what is printed | [`cli`]: a file per command, `cli/campaign/` for those of campaigns |
 //! | completions, pages of the manual, help | [`cli::completions`], [`cli::man`], `cli::examples`, [`cli::usage`] |
+//! | single messages | [`cli::message`] |
 //! | what `plan` shows, and prices | [`cli::campaign::plan`], `config/prices.toml` |
 //! | a key of the configuration | [`config`] (`raw` lists them, `resolve` gives them meaning), `config/carteiro.toml` |
 //! | **campaigns and rows** | |

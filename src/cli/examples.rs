@@ -53,6 +53,15 @@ Examples:
 
 The file holds personal data: only its owner may read it. An older file of that name is replaced once the new one is whole.";
 
+/// `carteiro message`
+pub(super) const MESSAGE: &str = "\
+Examples:
+  carteiro message send segunda-via --to 11987654321 --value nome=Maria --value linha=\"$LINE\"
+  echo 11987654321 | carteiro message send segunda-via --to - --value nome=Maria --ref 2026-118
+
+The campaign says template, numbers and priority: write priority = \"urgent\" in its file to overtake all others, and
+dedup = \"person_ref\" if one person may get several, each with a --ref of its own.";
+
 /// `carteiro number`
 pub(super) const NUMBER: &str = "\
 Examples:

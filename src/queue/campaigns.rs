@@ -371,6 +371,13 @@ pub async fn load_progress(
     announce(connection).await.map(|_| ())
 }
 
+/// Counts a message that came by itself, and says that its lane has more to send if it is new.
+pub async fn count_one(connection: &mut Connection, seq: CampaignSeq, new: bool) -> Result<(), QueueError> {
+    let mut call = script::COUNT_ONE.prepare_invoke();
+    call.key(keys::campaign(seq)).arg(u8::from(new));
+    script::run(connection, &call).await
+}
+
 /// Says that lanes have more to send than before.
 pub async fn grow(connection: &mut Connection, seq: CampaignSeq) -> Result<(), QueueError> {
     Ok(connection.hincr(keys::campaign(seq), "grown", 1).await?)

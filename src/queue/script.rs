@@ -27,6 +27,7 @@ scripts! {
     OWN = "own.lua";
     UNSENT = "unsent.lua";
     CAMPAIGN_SET = "campaign_set.lua";
+    COUNT_ONE = "count_one.lua";
     ANNOUNCE = "announce.lua";
     HALT = "halt.lua";
     SUPPRESS = "suppress.lua";

@@ -10,6 +10,7 @@ mod hooks;
 mod hours;
 mod journal;
 mod life;
+mod messages;
 mod owners;
 mod reload;
 mod rig;

@@ -176,7 +176,7 @@ impl Rig {
         self.ok(&["campaign", "start", id, "--yes"]);
     }
 
-    /// The same without the start, with more `keys` in its file.
+    /// The same without the start, with more `keys` in its file; a draft without recipients.
     pub(crate) fn ready(&self, id: &str, keys: &str, from: usize, count: usize) {
         let path = self.path(&format!("{id}.toml"));
         let text = format!(
@@ -184,7 +184,9 @@ impl Rig {
         );
         std::fs::write(&path, text).unwrap();
         self.ok(&["campaign", "create", path.to_str().unwrap()]);
-        self.load(id, from, count);
+        if count > 0 {
+            self.load(id, from, count);
+        }
     }
 
     /// Runs a command with `--json` that must end with this exit code; its object.

@@ -26,6 +26,7 @@ const CHANGING: &[(&str, &[&str])] = &[
     ("campaign set", &["running", "priority=high", "pace_share=50%"]),
     ("campaign start", &["ready"]),
     ("campaign test", &["ready", "--to", "11987654321"]),
+    ("message send", &["running", "--to", "11987654321", "--value", "nome=Ana"]),
     ("number pause", &["202"]),
     ("number resume", &["201"]),
     ("pause", &["--all"]),
@@ -133,7 +134,8 @@ fn it_says_what_would_be_done_and_does_nothing() {
             let ran = place.run(&dry);
             assert_eq!(ran.code, 0, "{dry:?}: {}{}", ran.out, ran.err);
             let nothing = NOTHING_TO_DO.iter().any(|words| ran.out.contains(words));
-            let said = ["nothing was changed", "nothing was loaded", "nothing was sent"];
+            let said =
+                ["nothing was changed", "nothing was loaded", "nothing was sent", "nothing was queued"];
             assert!(nothing || said.iter().any(|words| ran.out.contains(words)), "{dry:?}: {}", ran.out);
             if !nothing {
                 changed.insert(*command);

@@ -201,6 +201,10 @@ fn before_the_start(trial: &mut Trial) {
     trial.run("campaign test", &["teste", "--to", "11987654321", "--dry-run"], 0);
     trial.run_either("campaign test", &["teste", "--to", "11987654321", "--yes"], [0, 1]);
     trial.run("campaign set", &["teste", "priority=high", "stop_if=off", "--dry-run"], 0);
+    trial.create("urgente");
+    trial.run("campaign create", &["campaign.toml"], 0);
+    trial.run("message send", &["urgente", "--to", "11987654321", "--value", "nome=Ana", "--dry-run"], 0);
+    trial.run("message send", &["urgente", "--to", "11987654321", "--value", "nome=Ana"], 0);
     trial.run("campaign set", &["teste", "priority=high", "stop_if=off"], 0);
     trial.run("campaign close", &["teste", "--dry-run"], 0);
     trial.run("campaign close", &["teste"], 0);

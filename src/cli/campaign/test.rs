@@ -86,20 +86,7 @@ pub async fn run(args: &TestArgs, context: &Context) -> Result<Exit, CliError> {
 async fn prepare(args: &TestArgs, store: &mut Store) -> Result<(Campaign, Vec<String>), CliError> {
     let record = campaigns::find(&mut store.connection, &args.id).await?;
     let campaign = definition(&record)?;
-    let mut given: Vec<Option<String>> = vec![None; campaign.variables.len()];
-    for words in &args.value {
-        let usage = |message: String| CliError::usage("bad_value", message).field("--value");
-        let (name, text) = words
-            .split_once('=')
-            .ok_or_else(|| usage("a value has no `=`".to_owned()).hint("write --value NAME=TEXT"))?;
-        let at = campaign.variables.iter().position(|variable| variable.name == name.trim());
-        let at = at.ok_or_else(|| {
-            let known: Vec<&str> = campaign.variables.iter().map(|variable| variable.name.as_str()).collect();
-            usage("the template has no variable of this name".to_owned())
-                .hint(format!("it has {}", known.join(", ")))
-        })?;
-        given[at] = Some(text.trim().to_owned());
-    }
+    let mut given = given(&args.value, &campaign)?;
     if given.iter().any(Option::is_none) {
         let row = first_row(store, &record).await?;
         for (at, value) in given.iter_mut().enumerate().filter(|(_, value)| value.is_none()) {
@@ -114,6 +101,25 @@ async fn prepare(args: &TestArgs, store: &mut Store) -> Result<(Campaign, Vec<St
         }
     }
     Ok((campaign, given.into_iter().flatten().collect()))
+}
+
+/// The values that were given, by variable: `NAME=TEXT` as the debtor reads it.
+pub(in crate::cli) fn given(words: &[String], campaign: &Campaign) -> Result<Vec<Option<String>>, CliError> {
+    let mut given: Vec<Option<String>> = vec![None; campaign.variables.len()];
+    for words in words {
+        let usage = |message: String| CliError::usage("bad_value", message).field("--value");
+        let (name, text) = words
+            .split_once('=')
+            .ok_or_else(|| usage("a value has no `=`".to_owned()).hint("write --value NAME=TEXT"))?;
+        let at = campaign.variables.iter().position(|variable| variable.name == name.trim());
+        let at = at.ok_or_else(|| {
+            let known: Vec<&str> = campaign.variables.iter().map(|variable| variable.name.as_str()).collect();
+            usage("the template has no variable of this name".to_owned())
+                .hint(format!("it has {}", known.join(", ")))
+        })?;
+        given[at] = Some(text.trim().to_owned());
+    }
+    Ok(given)
 }
 
 /// The values of the first loaded row.
