@@ -12,11 +12,17 @@ DEMO ?=
 # Where trials put Redis' files: on the disk of this folder, not on one that is only memory.
 BENCH := $(CARTEIRO) bench --json --dir target
 
-.PHONY: help demo test check figures bench build need-cargo need-redis need-wrk
+# How often `make chaos` kills, and what it draws from.
+ENGINE_KILLS ?= 200
+REDIS_KILLS ?= 50
+SEED ?= 1
+
+.PHONY: help demo test check figures bench chaos build need-cargo need-redis need-wrk
 
 help:
 	@echo 'make demo     one campaign on this machine, from a file to the verdict (DEMO="--recipients 1000000")'
 	@echo 'make test     all tests; the last line says how many passed and failed'
+	@echo 'make chaos    kills engines and Redis while they send, and judges (ENGINE_KILLS=200 REDIS_KILLS=50 SEED=1); minutes'
 	@echo 'make check    format, lints, documentation'
 	@echo 'make figures  every figure of the README as JSON; takes some minutes, let nothing else run'
 	@echo 'make bench    the micro benchmarks'
@@ -31,6 +37,9 @@ check: need-cargo
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --document-private-items
+
+chaos: need-cargo need-redis
+	@ENGINE_KILLS=$(ENGINE_KILLS) REDIS_KILLS=$(REDIS_KILLS) SEED=$(SEED) .ci/chaos
 
 bench: need-cargo need-redis
 	cargo bench --benches

@@ -76,6 +76,7 @@
 //! | metrics, dashboard, alerts | [`metrics`], `grafana/carteiro.json`, `config/alerts.yml` |
 //! | **trials** | |
 //! | what the simulated Meta does, knows and reports | [`sim`]: `judge`, `library`, `webhook` |
+//! | what `make chaos` does to real processes | `tests/chaos` |
 //! | the demonstration, the figures | [`demo`], [`mod@bench`], [`rig`] |
 //!
 //! # Invariants
