@@ -8,6 +8,7 @@ pub mod boleto;
 pub mod calendar;
 pub mod campaign;
 pub mod document;
+pub mod doubt;
 pub mod format;
 pub mod hours;
 pub mod ids;

@@ -6,6 +6,7 @@ pub mod assign;
 pub mod brake;
 pub mod breaker;
 pub mod classify;
+pub mod doubt;
 pub mod first;
 pub mod pace;
 pub mod retry;

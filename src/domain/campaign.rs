@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::calendar::OwnHours;
+use super::doubt::DoubtRules;
 use super::format::Format;
 use super::hours::WeekHours;
 use super::ids::NumberId;
@@ -102,6 +103,8 @@ pub struct Campaign {
     pub priority: Priority,
     /// Retries.
     pub retry: RetryPolicy,
+    /// What becomes of messages in doubt.
+    pub doubt: DoubtRules,
     /// A message older than this since its load is expired, not sent.
     pub validity: Duration,
     /// From then on every message of it is expired, not sent.

@@ -8,11 +8,12 @@ use toml::Spanned;
 use super::formats;
 use super::hours;
 use super::pacing;
-use super::raw::{RawCampaign, RawColumns, RawRetry, RawVariable, Words};
+use super::raw::{RawCampaign, RawColumns, RawDoubt, RawRetry, RawVariable, Words};
 use super::template::template;
 use super::text::{self, Slots};
 use super::{Fault, ID_MAX_CHARS, VARIABLES_MAX, did_you_mean};
 use crate::domain::campaign::{ATTEMPTS_MAX, Campaign, Columns, DedupKey, Priority, RetryPolicy, Variable};
+use crate::domain::doubt::{DoubtPolicy, DoubtRules, RESEND_WAIT_MIN};
 use crate::domain::ids::NumberId;
 
 const EXPECTED_MAX: i64 = 100_000_000;
@@ -58,6 +59,7 @@ pub(super) fn campaign(raw: RawCampaign) -> Result<Campaign, Fault> {
         expected: expected(raw.expected)?,
         priority,
         retry: retry(&raw.retry)?,
+        doubt: doubt(&raw.doubt)?,
         validity,
         valid_until: raw.valid_until.as_ref().map(hours::valid_until).transpose()?,
         calendar: hours::own_hours(&raw.calendar)?,
@@ -212,6 +214,19 @@ fn retry(raw: &RawRetry) -> Result<RetryPolicy, Fault> {
         return Err(Fault::new(at, "retry.max", format!("{max:?} is shorter than retry.base, {base:?}")));
     }
     Ok(RetryPolicy { max_attempts, base, max })
+}
+
+/// What is sent again waits for at least a day, or the receipts of a bad day come too late.
+fn doubt(raw: &RawDoubt) -> Result<DoubtRules, Fault> {
+    let default = DoubtRules::default();
+    let policy =
+        named(raw.policy.as_ref(), "doubt.policy", default.policy, &DoubtPolicy::ALL, DoubtPolicy::as_str)?;
+    let least = match policy {
+        DoubtPolicy::Keep => Duration::from_secs(60),
+        DoubtPolicy::Resend => RESEND_WAIT_MIN,
+    };
+    let wait = duration(raw.wait.as_ref(), "doubt.wait", default.wait, least, 7 * DAY)?;
+    Ok(DoubtRules { policy, wait })
 }
 
 fn columns(raw: &RawColumns) -> Result<Columns, Fault> {

@@ -34,6 +34,8 @@ pub(super) struct RawCampaign {
     pub(super) columns: RawColumns,
     #[serde(default)]
     pub(super) retry: RawRetry,
+    #[serde(default)]
+    pub(super) doubt: RawDoubt,
 }
 
 #[derive(Debug, Deserialize)]
@@ -122,6 +124,13 @@ pub(super) struct RawRetry {
     pub(super) max_attempts: Option<Spanned<i64>>,
     pub(super) base: Option<Words>,
     pub(super) max: Option<Words>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawDoubt {
+    pub(super) policy: Option<Words>,
+    pub(super) wait: Option<Words>,
 }
 
 impl<'de> Deserialize<'de> for RawVariable {

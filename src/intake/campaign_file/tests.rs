@@ -125,7 +125,7 @@ fn unknown_and_missing_keys() {
         "account = ",
         "acount = ",
         "c.toml:2: unknown field `acount`, expected one of `id`, `account`, `numbers`, `priority`, `dedup`, `expected`, \
-         `validity`, `valid_until`, `calendar`, `stop_if`, `hours`, `pace_share`, `weight`, `template`, `columns`, `retry`; \
+         `validity`, `valid_until`, `calendar`, `stop_if`, `hours`, `pace_share`, `weight`, `template`, `columns`, `retry`, `doubt`; \
          did you mean `account`?",
     );
     check("id = \"vencimento-amanha\"\n", "", "c.toml:1: missing field `id`");
@@ -178,6 +178,16 @@ fn numbers_and_durations_have_bounds() {
         ("retry.max_attempts = 0", "retry.max_attempts: 0 is not within 1 to 15"),
         ("retry.base = \"-2s\"", "retry.base: -2s is not within 100ms to 600s"),
         ("retry.max = \"1s\"", "retry.max: 1s is shorter than retry.base, 2s"),
+        (
+            "doubt.policy = \"resent\"",
+            "doubt.policy: `resent` is none of keep, resend; did you mean `resend`?",
+        ),
+        ("doubt.wait = \"59s\"", "doubt.wait: 59s is not within 60s to 604800s"),
+        (
+            "doubt = { policy = \"resend\", wait = \"23h\" }",
+            "doubt.wait: 23h is not within 86400s to 604800s",
+        ),
+        ("doubt.wait = \"169h\"", "doubt.wait: 169h is not within 60s to 604800s"),
     ] {
         check("[template]", &format!("{line}\n[template]"), &format!("c.toml:3: {expect}"));
     }
