@@ -45,10 +45,7 @@ pub(crate) fn heal(trial: &mut Trial) {
     trial.until("the last file is loaded", |trial| !trial.is_loading());
     let (mut seen, mut changed) = (Value::Null, clock::mono());
     loop {
-        let until = clock::mono().after(Duration::from_millis(300));
-        while clock::mono() < until {
-            trial.step();
-        }
+        trial.pass(Duration::from_millis(300));
         let (status, receipts) = (trial.status(), trial.meta.ledger().webhooks);
         if status["state"] == "done" && receipts.pending == 0 {
             return;
@@ -86,11 +83,11 @@ pub(crate) fn judge(trial: &Trial) -> Verdict {
         "duplicate_ids": ledger.duplicate_ids, "duplicate_people": ledger.duplicate_people, "lost": lost,
         "in_doubt": of(State::InDoubt),
         "unresolved_taken": rows.doubtful_taken, "unresolved_not_taken": rows.doubtful_not_taken,
-        "worst_second": tally.worst_second, "pace_counts": tally.lag_ms <= SLACK_MS,
+        "worst_second": tally.worst_second, "lag_ms": tally.lag_ms, "pace_counts": tally.lag_ms <= SLACK_MS,
         "takeover_ms_max": takeover, "takeovers": tally.takeovers_ms.len(),
         "handover_ms_max": handover, "handovers": tally.handovers_ms.len(),
         "states": rows.states, "faults": tally.faults,
-        "given_back_by_journal": said.given_back, "put_in_doubt": said.doubted,
+        "after_pause": tally.after_pause, "given_back_by_journal": said.given_back, "put_in_doubt": said.doubted,
         "failed_starts": tally.failed_starts, "failed_loads": tally.failed_loads,
     });
     let mut broken = Vec::new();
@@ -105,6 +102,7 @@ pub(crate) fn judge(trial: &Trial) -> Verdict {
     must(rows.accepted_not_taken == 0, format!("{} accepted, never taken", rows.accepted_not_taken));
     must(rows.other_taken == 0, format!("{} taken, and not known to be", rows.other_taken));
     must(of(State::Failed) + of(State::Expired) == 0, format!("failed without a cause: {:?}", rows.states));
+    must(tally.after_pause == 0, format!("{} requests after a pause had returned", tally.after_pause));
     let limit = settings.takeover_max().as_millis();
     must(u128::from(takeover) <= limit, format!("adopted after {takeover} ms, {limit} allowed"));
     must(handover <= HANDOVER_MAX_MS, format!("handed over after {handover} ms"));

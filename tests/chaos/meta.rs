@@ -19,7 +19,7 @@ const FAULTS: &str = "\
 [[fault]]\nkind = \"reset_before\"\nshare = 0.005\n\
 [[fault]]\nkind = \"reset_after\"\nshare = 0.005\n\
 [[fault]]\nkind = \"http_5xx_empty\"\nstatus = 502\nshare = 0.003\n\
-[webhooks]\nsent_after = \"100ms\"\ndelivered_after = \"400ms\"\nread_after = \"1s\"\n\
+[webhooks]\nsent_after = \"1500ms\"\ndelivered_after = \"500ms\"\nread_after = \"1s\"\n\
 late = 0.05\nlate_by = \"3s\"\ntwice = 0.1\nswapped = 0.1\n";
 
 /// A running simulator.

@@ -8,8 +8,9 @@ use nix::sys::signal::Signal;
 use rand::RngExt as _;
 use rand::seq::IndexedRandom as _;
 
+use crate::fleet::outcome;
 use crate::guard::{PATIENCE, pause};
-use crate::trial::{Deed, Trial};
+use crate::trial::{CAMPAIGN, Deed, Trial};
 use crate::way::Mode;
 
 /// One of so many kills of engines is made in calm weather, to measure how long the others take.
@@ -31,6 +32,10 @@ enum Fault {
     /// The way of one engine to Redis.
     Way,
     Api,
+    /// The way of the receipts.
+    Hooks,
+    /// An operator pauses the campaign, and resumes it.
+    Pause,
 }
 
 /// Stops engines gracefully, one after the other, and measures.
@@ -147,7 +152,10 @@ fn draw(trial: &mut Trial, (engines, redis): (u32, u32), weather: bool) -> Optio
         (Fault::FreezeRedis, 2 * u32::from(up)),
         (Fault::StopEngine, 4 * u32::from(some)),
         (Fault::Way, 8),
+        (Fault::Hooks, 4),
         (Fault::Api, 12 * u32::from(weather)),
+        // What the way to Meta holds back arrives late, and nobody could tell it from what was sent too late.
+        (Fault::Pause, 5 * u32::from(!weather)),
     ];
     // Kills of Redis must come to their number, too, when engines have been killed often enough already.
     weights.choose_weighted(&mut trial.rng, |(_, weight)| *weight).ok().map(|(fault, _)| *fault)
@@ -163,6 +171,8 @@ fn name_of(fault: Fault) -> &'static str {
         Fault::StopEngine => "stop_engine",
         Fault::Way => "way_to_redis",
         Fault::Api => "way_to_meta",
+        Fault::Hooks => "way_of_receipts",
+        Fault::Pause => "pause",
     }
 }
 
@@ -247,7 +257,38 @@ fn disturb(trial: &mut Trial, fault: Fault) {
             trial.note(&format!("way to meta: trouble {how} for {wait:?}"));
             trial.later(wait, Deed::MendApi);
         }
+        Fault::Hooks => {
+            let how = trial.rng.random_range(0..5);
+            let wait = millis(trial, 20..2 * lease);
+            let (way, rng) = (trial.hooks.clone(), &mut trial.rng);
+            trouble(&way, how, || rng.random_bool(0.5));
+            trial.note(&format!("way of the receipts: trouble {how} for {wait:?}"));
+            trial.later(wait, Deed::MendHooks);
+        }
+        Fault::Pause => pause_and_resume(trial),
         Fault::KillEngine | Fault::KillRedis | Fault::KillBoth => {}
+    }
+}
+
+/// When a pause has returned, no new request leaves. What had left before may be on its way for a moment.
+fn pause_and_resume(trial: &mut Trial) {
+    let mut child = trial.fleet.begin(&["campaign", "pause", CAMPAIGN]);
+    trial.until("the pause returns", |_| child.try_wait().unwrap().is_some());
+    let (code, said) = outcome(child);
+    trial.note(&format!("paused: {code} {said}"));
+    if code == 0 {
+        trial.pass(Duration::from_millis(100));
+        let before = trial.meta.ledger().requests;
+        trial.pass(Duration::from_millis(400));
+        let after = trial.meta.ledger().requests - before;
+        trial.tally.after_pause += after;
+        trial.note(&format!("{after} requests after the pause"));
+    }
+    let mut resumed = false;
+    while !resumed {
+        let mut child = trial.fleet.begin(&["campaign", "resume", CAMPAIGN]);
+        trial.until("the resume returns", |_| child.try_wait().unwrap().is_some());
+        resumed = outcome(child).0 == 0;
     }
 }
 

@@ -3,6 +3,7 @@
 //! [`crate::storm`] disturbs it, [`crate::judge`] looks at what came of it. One thread does everything, step by step.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::rc::Rc;
@@ -41,6 +42,7 @@ pub(crate) enum Deed {
     /// Open the way of this slot to Redis.
     Mend(usize),
     MendApi,
+    MendHooks,
     StartRedis,
     ThawRedis,
 }
@@ -54,6 +56,8 @@ pub(crate) struct Tally {
     pub(crate) handovers_ms: Vec<u64>,
     /// Messages that an adoption put in doubt when engines had only been stopped gracefully.
     pub(crate) doubted_by_stops: u64,
+    /// Requests that came after a pause had returned.
+    pub(crate) after_pause: u64,
     /// Worst second of a number, as long as nothing but engines and Redis was disturbed.
     pub(crate) worst_second: u64,
     pub(crate) over_rate: u64,
@@ -76,7 +80,7 @@ pub(crate) struct Trial {
     pub(crate) api: Way,
     pub(crate) meta: Meta,
     pub(crate) store: Store,
-    _hooks: Way,
+    pub(crate) hooks: Way,
     pending: BTreeMap<(Mono, u64), Deed>,
     deeds: u64,
     /// People in files that are loaded.
@@ -109,7 +113,7 @@ impl Trial {
             api,
             meta,
             store,
-            _hooks: hooks,
+            hooks,
             pending: BTreeMap::new(),
             deeds: 0,
             people: 0,
@@ -159,7 +163,7 @@ impl Trial {
             // 5: Redis was not there when it started.
             if status.code() == Some(5) {
                 self.tally.failed_starts += 1;
-            } else if !(asked && status.success()) {
+            } else if !(asked && (status.success() || status.signal() == Some(Signal::SIGTERM as i32))) {
                 self.tally.exits.push(format!("engine {at}: {status}"));
             }
             let wait = Duration::from_millis(self.rng.random_range(20..200));
@@ -186,9 +190,18 @@ impl Trial {
             }
             Deed::Mend(at) => self.fleet.slots[at].way.set(Mode::Open),
             Deed::MendApi => self.api.set(Mode::Open),
+            Deed::MendHooks => self.hooks.set(Mode::Open),
             Deed::StartRedis if !self.store.is_up() => self.store.up(),
             Deed::ThawRedis => self.store.signal(Signal::SIGCONT),
             Deed::Start(_) | Deed::StartRedis => {}
+        }
+    }
+
+    /// Steps for a while.
+    pub(crate) fn pass(&mut self, time: Duration) {
+        let begun = clock::mono();
+        while clock::mono().since(begun) < time {
+            self.step();
         }
     }
 
