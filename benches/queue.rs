@@ -7,13 +7,14 @@ use std::time::Duration;
 use carteiro::clock;
 use carteiro::domain::ids::{CampaignSeq, LaneId, NumberId};
 use carteiro::domain::record::{Settlement, State};
+use carteiro::queue::client::Client;
 use carteiro::queue::codec::{CHUNK_MAX, ChunkBuilder, Packer};
 use carteiro::queue::connection::Connection;
 use carteiro::queue::lane::{self, Append, Appended};
-use carteiro::queue::link::{self, Timeouts};
+use carteiro::queue::link::Timeouts;
 use carteiro::redis_server::RedisServer;
 use criterion::{BenchmarkId, Criterion, Throughput};
-use redis::{Client, ConnectionAddr, IntoConnectionInfo};
+use redis::{ConnectionAddr, IntoConnectionInfo};
 use tokio::runtime::Runtime;
 
 /// Messages of a lane, about as many as a lane has in a large campaign.
@@ -131,9 +132,10 @@ impl Field {
 
 async fn connect(socket: &Path) -> Connection {
     let address = ConnectionAddr::Unix(socket.to_owned()).into_connection_info();
-    let client = Client::open(address.expect("a path is an address")).expect("an address makes a client");
+    let client =
+        redis::Client::open(address.expect("a path is an address")).expect("an address makes a client");
     let timeouts = Timeouts { connect: Duration::from_secs(5), response: Duration::from_secs(10) };
-    link::connect(&client, timeouts).await.expect("a server that has just answered")
+    Client::from(client).connect(timeouts).await.expect("a server that has just answered")
 }
 
 fn main() {

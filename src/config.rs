@@ -19,6 +19,7 @@ pub use load::{LoadOptions, Loaded, find_file};
 pub use proxy::ProxyConfig;
 pub use raw::{KEYS, Origin, TABLES};
 pub use resolve::OriginLine;
+pub use resolve::redis::urls as redis_urls;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -69,8 +70,11 @@ pub struct Config {
 /// `[redis]`
 #[derive(Clone, Debug)]
 pub struct RedisConfig {
-    /// `redis://`, `rediss://` or `redis+unix://` (also `unix://`); None: a private child in `data_dir`.
+    /// `redis://`, `rediss://` or `redis+unix://` (also `unix://`); None: a private child in `data_dir`. With sentinels or
+    /// a cluster it may name several, separated by commas, that differ in host and port only.
     pub url: Option<Secret>,
+    /// What `url` leads to. Default standalone.
+    pub mode: RedisMode,
     /// Extra certificate authority (PEM) for `rediss://`.
     pub ca_file: Option<PathBuf>,
     /// Accept an `appendfsync` other than `always`, or no AOF at all. Default false.
@@ -79,6 +83,31 @@ pub struct RedisConfig {
     pub connect_timeout: Duration,
     /// How long a command may take before its reply counts as lost. Default 10s. Not scaled.
     pub response_timeout: Duration,
+}
+
+/// What `redis.url` leads to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum RedisMode {
+    /// One server.
+    #[default]
+    Standalone,
+    /// Sentinels, which know where the master of this name is.
+    Sentinel(String),
+    /// Nodes of a Redis Cluster.
+    Cluster,
+}
+
+impl Default for RedisConfig {
+    fn default() -> Self {
+        Self {
+            url: None,
+            mode: RedisMode::Standalone,
+            ca_file: None,
+            allow_weak_durability: false,
+            connect_timeout: Duration::from_secs(5),
+            response_timeout: Duration::from_secs(10),
+        }
+    }
 }
 
 /// `[cloud]`

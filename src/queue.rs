@@ -8,6 +8,8 @@ pub mod agenda;
 pub mod archive;
 pub mod campaigns;
 pub mod claims;
+pub mod client;
+mod cluster;
 pub mod codec;
 pub mod connection;
 pub mod erasure;

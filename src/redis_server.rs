@@ -27,8 +27,8 @@ use redis::{ConnectionAddr, IntoConnectionInfo};
 use crate::clock::{self, Mono};
 use paths::{Paths, got};
 
-pub use checks::{ServerFacts, start_checks};
-pub use connect::{client, connection_config};
+pub use checks::{Demands, ServerFacts, check_all, start_checks};
+pub use connect::client;
 pub use error::RedisServerError;
 
 /// How long another process may hold the start lock.
@@ -105,6 +105,14 @@ impl RedisServer {
     /// Its Unix socket.
     pub fn socket(&self) -> &Path {
         &self.socket
+    }
+
+    /// A client of it, for a word outside the queue.
+    ///
+    /// # Errors
+    /// Never, for a socket that it was started with.
+    pub fn client(&self) -> Result<redis::Client, redis::RedisError> {
+        socket_client(&self.socket)
     }
 
     /// True if this process started it (and did not merely join it).

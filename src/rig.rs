@@ -16,13 +16,12 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use crate::queue::connection::Connection;
-use redis::Client;
-
 use crate::app::store::{Store, StoreError};
 use crate::clock;
 use crate::config::{Config, ConfigError, LoadOptions};
+use crate::queue::connection::Connection;
 use crate::queue::{QueueError, owner};
+use crate::redis_server::RedisServer;
 use crate::sim::LedgerReport;
 
 pub use command::Ran;
@@ -94,7 +93,6 @@ pub struct Rig {
     /// Base URL of the simulator.
     pub url: String,
     control_url: String,
-    client: Client,
     // Dropped in this order: first who writes, then what is written to, then where it lies.
     serve: Option<Process>,
     sim: Option<Process>,
@@ -118,9 +116,8 @@ impl Rig {
             LoadOptions { env: settings::environment(), ..LoadOptions::of_process(Some(path), Vec::new()) };
         let store = Store::open(&Config::load(&options)?.config).await?;
         let redis = store.connection.clone();
-        let client = store.client.clone();
         let (serve, sim, store) = (None, Some(sim), Some(store));
-        Ok(Self { plan, redis, url, control_url, client, serve, sim, store, folder })
+        Ok(Self { plan, redis, url, control_url, serve, sim, store, folder })
     }
 
     /// Its folder.
@@ -232,8 +229,9 @@ impl Drop for Rig {
     fn drop(&mut self) {
         drop(self.serve.take());
         drop(self.sim.take());
-        if self.store.is_some()
-            && let Ok(mut connection) = self.client.get_connection_with_timeout(POLL)
+        let server = self.store.as_ref().and_then(|store| store.server.as_ref());
+        if let Some(Ok(client)) = server.map(RedisServer::client)
+            && let Ok(mut connection) = client.get_connection_with_timeout(POLL)
         {
             // Commands that were killed a moment ago may still count as its users; it stops all the same. It closes
             // the connection without an answer.

@@ -223,7 +223,7 @@ fn beside_an_engine(place: &Place, acknowledges: bool, args: &[&str]) -> Ran {
         let numbers = vec![throttled("201"), throttled("202")];
         let board = Board { node: "fake".to_owned(), numbers, ..Board::default() };
         owner::publish_status(redis, "fake", &serde_json::to_string(&board).unwrap()).await.unwrap();
-        let mut events = store.client.get_async_pubsub().await.unwrap();
+        let mut events = store.client.pubsub(store.timeouts).await.unwrap();
         events.subscribe(keys::EVENTS).await.unwrap();
         let mut events = events.on_message();
         let mut command = place.command(args);

@@ -7,7 +7,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use carteiro::config::{Config, ConfigError, KEYS, LoadOptions, Loaded, Origin, TABLES, find_file};
+use carteiro::config::{
+    Config, ConfigError, KEYS, LoadOptions, Loaded, Origin, RedisMode, TABLES, find_file, redis_urls,
+};
 
 const SAMPLE: &str = include_str!("../config/carteiro.toml");
 
@@ -70,6 +72,7 @@ fn the_sample_names_every_key_and_shows_its_default() {
                 "shards = ",
                 "proxy = ",
                 "node = ",
+                "sentinel_master = ",
             ]
             .iter()
             .any(|key| line.starts_with(key))
@@ -112,6 +115,8 @@ fn something_acts_on_every_key() {
         &[("CARTEIRO_WEBHOOKS__VERIFY_TOKEN", "a-word")],
         &[
             ("redis.url", "redis://h"),
+            ("redis.mode", "sentinel"),
+            ("redis.sentinel_master", "m"),
             ("redis.ca_file", path),
             ("cloud.ca_file", path),
             ("cloud.errors_file", path),
@@ -396,6 +401,40 @@ fn a_secret_in_the_file_itself_is_refused() {
         text,
         "c.toml, line 3: account[1].token: the environment has no variable \"NOT_SET\": set it before starting",
     );
+}
+
+#[test]
+fn sentinels_and_clusters_are_named_by_several_urls() {
+    let check = |mode: &str, url: &str, expect: &str| {
+        let text = format!("[redis]\n{mode}\nurl = \"{url}\"");
+        refused(&text, &format!("c.toml, line {expect}"));
+    };
+    let (sentinel, two) = ("mode = \"sentinel\"\nsentinel_master = \"m\"", "redis://a:1, redis://b:2");
+    let loaded = load(&format!("[redis]\n{sentinel}\nurl = \"{two}\"")).unwrap();
+    assert_eq!(loaded.config.redis.mode, RedisMode::Sentinel("m".to_owned()));
+    let urls = redis_urls(two, &RedisMode::Cluster).unwrap();
+    assert_eq!(urls.iter().map(|url| url.addr().to_string()).collect::<Vec<_>>(), ["a:1", "b:2"]);
+    let modes = "must be \"standalone\", \"sentinel\" or \"cluster\"";
+    check("mode = \"ring\"", two, &format!("2: redis.mode: {modes}"));
+    let shape = "must be a URL: redis://host:6379, rediss://host:6379 or redis+unix:///path/to/socket";
+    check("mode = \"standalone\"", "redis://a b", &format!("3: redis.url: {shape}"));
+    let name = "needs redis.sentinel_master: the name after `sentinel monitor` in sentinel.conf";
+    check("mode = \"sentinel\"", two, &format!("2: redis.mode: {name}"));
+    check(
+        "mode = \"cluster\"\nsentinel_master = \"m\"",
+        two,
+        "3: redis.sentinel_master: is for redis.mode = \"sentinel\" only",
+    );
+    check(
+        "mode = \"cluster\"",
+        "redis://a,rediss://b",
+        "3: redis.url: all URLs must have the same scheme, user and password",
+    );
+    check("mode = \"cluster\"", "redis://a/1", "3: redis.url: a cluster has database 0 only");
+    let unix = "sentinels and clusters are reached by redis:// or rediss:// only";
+    check("mode = \"cluster\"", "redis+unix:///s", &format!("3: redis.url: {unix}"));
+    let missing = "needs redis.url: some of the sentinels or nodes, redis://host:port,redis://host:port";
+    refused("[redis]\nmode = \"cluster\"", &format!("c.toml, line 2: redis.mode: {missing}"));
 }
 
 #[test]

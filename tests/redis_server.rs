@@ -8,31 +8,27 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
 
 use carteiro::config::{RedisConfig, Secret};
 use carteiro::queue::connection::Connection;
-use carteiro::redis_server::{
-    RedisServer, RedisServerError, ServerFacts, client, connection_config, start_checks,
-};
+use carteiro::queue::link::Timeouts;
+use carteiro::redis_server::{Demands, RedisServer, RedisServerError, ServerFacts, client, start_checks};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use redis::AsyncCommands;
 
 fn config(url: Option<String>) -> RedisConfig {
-    RedisConfig {
-        url: url.map(|url| Secret(Arc::from(url))),
-        ca_file: None,
-        allow_weak_durability: false,
-        connect_timeout: Duration::from_secs(5),
-        response_timeout: Duration::from_secs(10),
-    }
+    RedisConfig { url: url.map(|url| Secret(Arc::from(url))), ..RedisConfig::default() }
+}
+
+fn timeouts(config: &RedisConfig) -> Timeouts {
+    Timeouts { connect: config.connect_timeout, response: config.response_timeout }
 }
 
 async fn connect(server: &RedisServer) -> Connection {
     let config = config(None);
     let client = client(&config, Some(server.socket())).unwrap();
-    client.get_multiplexed_async_connection_with_config(&connection_config(&config)).await.unwrap()
+    client.connect(timeouts(&config)).await.unwrap()
 }
 
 fn signal(pid: u32, signal: Signal) {
@@ -244,9 +240,8 @@ impl Other {
     async fn check(&self, query: &str, allow_weak: bool) -> Result<ServerFacts, RedisServerError> {
         let config = config(Some(format!("{}{query}", self.url)));
         let client = client(&config, None).unwrap();
-        let settings = connection_config(&config);
-        let mut connection = client.get_multiplexed_async_connection_with_config(&settings).await.unwrap();
-        start_checks(&mut connection, allow_weak).await
+        let mut connection = client.connect(timeouts(&config)).await.unwrap();
+        start_checks(&mut connection, Demands { allow_weak_durability: allow_weak, cluster: false }).await
     }
 }
 
@@ -263,7 +258,7 @@ const DURABLE: [&str; 4] = ["--appendonly", "yes", "--appendfsync", "always"];
 async fn the_private_redis_passes_the_checks() {
     let folder = tempfile::tempdir().unwrap();
     let server = RedisServer::join_or_start(folder.path()).await.unwrap();
-    let facts = start_checks(&mut connect(&server).await, false).await.unwrap();
+    let facts = start_checks(&mut connect(&server).await, Demands::default()).await.unwrap();
     assert!(facts.durable && facts.run_id.len() == 40 && facts.master_replid.len() == 40, "{facts:?}");
     assert_eq!(facts.process_id, server.process_id().await.unwrap());
 }
@@ -334,12 +329,11 @@ async fn redis_over_tls_with_an_own_authority() {
     let _redis = Other::start(&[&DURABLE[..], &tls].concat()).await;
     let mut config = config(Some(format!("rediss://:pw@localhost:{free}")));
     let untrusted = client(&config, None).unwrap();
-    assert!(untrusted.get_multiplexed_async_connection().await.is_err());
+    assert!(untrusted.connect(timeouts(&config)).await.is_err());
     config.ca_file = Some(cert);
     let trusted = client(&config, None).unwrap();
-    let settings = connection_config(&config);
-    let mut connection = trusted.get_multiplexed_async_connection_with_config(&settings).await.unwrap();
-    assert!(start_checks(&mut connection, false).await.unwrap().durable);
+    let mut connection = trusted.connect(timeouts(&config)).await.unwrap();
+    assert!(start_checks(&mut connection, Demands::default()).await.unwrap().durable);
 }
 
 #[test]

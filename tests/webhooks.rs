@@ -17,7 +17,7 @@ use carteiro::policy::classify::ErrorTable;
 use carteiro::queue::connection::Connection;
 use carteiro::queue::keys::LaneKeys;
 use carteiro::queue::lane::{self, Append};
-use carteiro::queue::link::{self, Timeouts};
+use carteiro::queue::link::Timeouts;
 use carteiro::queue::{campaigns, halts, receipt};
 use carteiro::redis_server::{RedisServer, client};
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -81,15 +81,9 @@ impl Place {
         let folder = tempfile::tempdir().unwrap();
         let server = RedisServer::join_or_start(folder.path()).await.unwrap();
         let timeouts = Timeouts { connect: Duration::from_secs(5), response: Duration::from_secs(10) };
-        let config = RedisConfig {
-            url: None,
-            ca_file: None,
-            allow_weak_durability: false,
-            connect_timeout: timeouts.connect,
-            response_timeout: timeouts.response,
-        };
+        let config = RedisConfig::default();
         let client = client(&config, Some(server.socket())).unwrap();
-        let mut redis = link::connect(&client, timeouts).await.unwrap();
+        let mut redis = client.connect(timeouts).await.unwrap();
         campaign(&mut redis, count).await;
         let (metrics, heard) = (Metrics::new(), Arc::new(Mutex::new(News::default())));
         let journal = heard.clone();

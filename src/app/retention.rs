@@ -7,7 +7,6 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use redis::Client;
 use tokio::sync::watch;
 
 use super::archive::{ArchiveError, Archiver};
@@ -19,7 +18,8 @@ use crate::domain::campaign::CampaignState;
 use crate::domain::ids::{CampaignSeq, NumberId};
 use crate::policy::classify::ErrorTable;
 use crate::queue::campaigns::{self, CampaignRecord};
-use crate::queue::link::{self, Timeouts};
+use crate::queue::client::Client;
+use crate::queue::link::Timeouts;
 
 /// How often it is looked for campaigns that are due.
 const EVERY: Duration = Duration::from_secs(60);
@@ -107,7 +107,7 @@ impl Work {
     }
 
     async fn round(&self) -> Result<(), ArchiveError> {
-        let mut redis = link::connect(&self.client, self.timeouts).await?;
+        let mut redis = self.client.connect(self.timeouts).await?;
         let seqs: Vec<CampaignSeq> =
             campaigns::list(&mut redis).await?.into_iter().map(|(seq, _)| seq).collect();
         let now_ms = clock::wall().0;

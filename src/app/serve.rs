@@ -31,7 +31,8 @@ use crate::policy::adapt::AdaptConfig;
 use crate::policy::classify::ErrorTable;
 use crate::policy::pace::Exactness;
 use crate::policy::shard::ShardConfig;
-use crate::queue::link::Link;
+use crate::queue::client::Client;
+use crate::queue::link::{Link, Timeouts};
 use crate::queue::{QueueError, campaigns, claims, keys};
 use crate::redis_server::RedisServer;
 use crate::sender::driver::Report;
@@ -226,7 +227,7 @@ impl Serving {
         helpers.push(tokio::task::spawn_local(upkeep(metrics.clone())));
         helpers.push(tokio::task::spawn_local(ownership.clone().run()));
         helpers.push(tokio::task::spawn_local(listen(
-            store.client.clone(),
+            (store.client.clone(), store.timeouts),
             announced.clone(),
             ownership.clone(),
         )));
@@ -369,10 +370,10 @@ async fn upkeep(all: Arc<Metrics>) {
 }
 
 /// Hears announcements, and looks at the version once a second in case one was not heard.
-async fn listen(client: redis::Client, announced: Rc<Notify>, ownership: Rc<Ownership>) {
+async fn listen((client, timeouts): (Client, Timeouts), announced: Rc<Notify>, ownership: Rc<Ownership>) {
     let mut seen = None;
     loop {
-        if let Ok(mut heard) = client.get_async_pubsub().await
+        if let Ok(mut heard) = client.pubsub(timeouts).await
             && heard.subscribe(&[keys::EVENTS, keys::OWN_EVENTS]).await.is_ok()
         {
             announced.notify_one();
@@ -386,7 +387,7 @@ async fn listen(client: redis::Client, announced: Rc<Notify>, ownership: Rc<Owne
         }
         // Without the subscription the version key tells.
         tokio::time::sleep(std::time::Duration::from_secs(1)).await;
-        if let Ok(mut connection) = client.get_multiplexed_async_connection().await
+        if let Ok(mut connection) = client.connect(timeouts).await
             && let Ok(version) = campaigns::version(&mut connection).await
             && seen.replace(version) != Some(version)
         {

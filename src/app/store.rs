@@ -1,11 +1,12 @@
 //! Redis as every command finds it: joined or reached by URL, checked, with this installation's name in it.
 
-use crate::queue::connection::Connection;
-use redis::{AsyncCommands, Client};
+use redis::AsyncCommands;
 
 use crate::config::Config;
 use crate::intake::lanes::HashKey;
-use crate::queue::link::{self, Timeouts};
+use crate::queue::client::Client;
+use crate::queue::connection::Connection;
+use crate::queue::link::Timeouts;
 use crate::queue::{QueueError, keys};
 use crate::redis_server::{self, RedisServer, RedisServerError, ServerFacts};
 
@@ -56,8 +57,8 @@ impl Store {
         let client = redis_server::client(&config.redis, server.as_ref().map(RedisServer::socket))?;
         let timeouts =
             Timeouts { connect: config.redis.connect_timeout, response: config.redis.response_timeout };
-        let mut connection = link::connect(&client, timeouts).await?;
-        let facts = redis_server::start_checks(&mut connection, config.redis.allow_weak_durability).await?;
+        let mut connection = client.connect(timeouts).await?;
+        let facts = redis_server::check_all(&connection, &config.redis).await?;
         check_layout(&mut connection).await?;
         let installation = installation(&mut connection).await?;
         Ok(Self { server, client, timeouts, facts, connection, installation })

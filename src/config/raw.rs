@@ -15,6 +15,8 @@ pub const KEYS: &[&str] = &[
     "data_dir",
     "time_scale",
     "redis.url",
+    "redis.mode",
+    "redis.sentinel_master",
     "redis.ca_file",
     "redis.allow_weak_durability",
     "redis.connect_timeout",

@@ -3,21 +3,19 @@
 
 mod pace;
 mod read;
+pub(super) mod redis;
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use redis::IntoConnectionInfo;
-
 use super::error::ConfigError;
 use super::load::LoadOptions;
 use super::raw::{Entry, Origin, Raw, RawItem, RawValue};
 use super::{
     AccountConfig, BreakerConfig, CloudConfig, Config, HttpConfig, JournalConfig, NumberConfig,
-    OwnershipConfig, ProxyConfig, RedisConfig, RetentionConfig, Secret, SenderConfig, WebhooksConfig, proxy,
-    value,
+    OwnershipConfig, ProxyConfig, RetentionConfig, Secret, SenderConfig, WebhooksConfig, proxy, value,
 };
 use crate::domain::ids::NumberId;
 
@@ -122,44 +120,6 @@ impl Resolver<'_> {
             })?;
         self.show("data_dir", &folder.display().to_string(), &Origin::Default);
         Ok(folder)
-    }
-
-    fn redis(&self) -> Result<RedisConfig, ConfigError> {
-        Ok(RedisConfig {
-            url: self.redis_url()?,
-            ca_file: self.existing_file("redis.ca_file")?,
-            allow_weak_durability: self.boolean("redis.allow_weak_durability", false)?,
-            connect_timeout: self.duration("redis.connect_timeout", "5s", MS * 100, SECOND * 60)?,
-            response_timeout: self.duration("redis.response_timeout", "10s", SECOND, SECOND * 300)?,
-        })
-    }
-
-    /// A password may come from the environment or a secret's file, never from a text that others see.
-    fn redis_url(&self) -> Result<Option<Secret>, ConfigError> {
-        let key = "redis.url";
-        let Some(entry) = self.raw.entries.get(key) else {
-            self.show(key, "(a private Redis in data_dir)", &Origin::Default);
-            return Ok(None);
-        };
-        let fail = |problem: String| ConfigError::value(key, &entry.origin, problem);
-        let (secret, seen) = match &entry.value {
-            RawValue::Text(text) => (Secret(text.as_str().into()), !matches!(entry.origin, Origin::Env(_))),
-            _ => (self.secret(key, entry)?, false),
-        };
-        let info = secret.0.as_ref().into_connection_info().map_err(|_| {
-            fail(
-                "must be a URL: redis://host:6379, rediss://host:6379 or redis+unix:///path/to/socket"
-                    .to_owned(),
-            )
-        })?;
-        let has_password = info.redis_settings().password().is_some();
-        if seen && has_password {
-            let hint = "a password may not stand here: write url = { env = \"NAME\" } or { file = \"path\" }";
-            return Err(fail(hint.to_owned()));
-        }
-        let hidden = has_password || !matches!(entry.value, RawValue::Text(_));
-        self.show(key, if hidden { "***" } else { &secret.0 }, &entry.origin);
-        Ok(Some(secret))
     }
 
     fn cloud(&self) -> Result<CloudConfig, ConfigError> {

@@ -92,7 +92,7 @@ pub struct WebhooksStart {
     /// Our numbers.
     pub numbers: Vec<NumberConfig>,
     /// Redis.
-    pub redis: redis::Client,
+    pub redis: crate::queue::client::Client,
     /// How long to wait for it.
     pub timeouts: Timeouts,
     /// Name of the installation: receipts of another are ignored.

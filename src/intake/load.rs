@@ -16,8 +16,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::queue::client::Client;
 use crossbeam::channel;
-use redis::Client;
 use tokio::sync::mpsc;
 use tokio::task::{JoinSet, LocalSet};
 

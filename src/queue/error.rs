@@ -64,6 +64,11 @@ impl QueueError {
         matches!(self, Self::Lost(_) | Self::Loading | Self::Full | Self::ReadOnly(_))
     }
 
+    /// Whether a new connection may lead to a server that answers otherwise: this one is gone, or a master no more.
+    pub fn reconnects(&self) -> bool {
+        matches!(self, Self::Lost(_) | Self::ReadOnly(_))
+    }
+
     /// The word of `carteiro_redis_errors_total{kind}`.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -81,7 +86,11 @@ impl From<redis::RedisError> for QueueError {
     fn from(error: redis::RedisError) -> Self {
         let text = error.to_string();
         match error.code() {
-            Some("LOADING" | "BUSY") => Self::Loading,
+            // A slot on its way to another server answers once it is there.
+            Some("LOADING" | "BUSY" | "TRYAGAIN") => Self::Loading,
+            Some("MOVED") => Self::Lost("a slot of the cluster moved to another server".to_owned()),
+            // UNBLOCKED: the master became a replica while it was waiting for replicas.
+            Some("CLUSTERDOWN" | "UNBLOCKED") => Self::Lost(text),
             Some("OOM") => Self::Full,
             Some("READONLY" | "MISCONF" | "MASTERDOWN" | "NOREPLICAS") => Self::ReadOnly(text),
             Some(_) => Self::Refused(text),

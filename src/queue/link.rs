@@ -7,11 +7,11 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::connection::Connection;
-use redis::{AsyncConnectionConfig, Client};
 use tokio::sync::Notify;
 
 use super::QueueError;
+use super::client::Client;
+use super::connection::Connection;
 
 /// First and longest pause between two tries.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
@@ -56,19 +56,11 @@ impl std::fmt::Debug for Link {
     }
 }
 
-/// Connects once. Retries of the client library stay off: a script whose reply was lost may have run.
-pub async fn connect(client: &Client, timeouts: Timeouts) -> Result<Connection, QueueError> {
-    let config = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(timeouts.connect))
-        .set_response_timeout(Some(timeouts.response));
-    Ok(client.get_multiplexed_async_connection_with_config(&config).await?)
-}
-
 impl Link {
     /// A link that connects at its first call. Needs a `LocalSet` around it.
-    pub fn new(client: Client, timeouts: Timeouts, tell: impl Fn(LinkNews) + 'static) -> Self {
+    pub fn new(client: impl Into<Client>, timeouts: Timeouts, tell: impl Fn(LinkNews) + 'static) -> Self {
         let inner = Inner {
-            client,
+            client: client.into(),
             timeouts,
             connection: RefCell::new(None),
             connecting: RefCell::new(false),
@@ -89,7 +81,7 @@ impl Link {
             match call(&mut connection).await {
                 Err(error) if error.passes() => {
                     (self.inner.tell)(LinkNews::Down(error.kind()));
-                    if matches!(error, QueueError::Lost(_)) {
+                    if error.reconnects() {
                         // Whoever noticed first lets go of it; the others find the next one.
                         self.inner.connection.borrow_mut().take();
                     }
@@ -126,7 +118,7 @@ impl Inner {
     async fn connect(&self) {
         let mut pause = PAUSE.0;
         loop {
-            match connect(&self.client, self.timeouts).await {
+            match self.client.connect(self.timeouts).await {
                 Ok(connection) => {
                     *self.connection.borrow_mut() = Some(connection);
                     break;

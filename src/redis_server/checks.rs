@@ -4,6 +4,8 @@
 use redis::aio::ConnectionLike;
 
 use super::error::RedisServerError;
+use crate::config::{RedisConfig, RedisMode};
+use crate::queue::connection::Connection;
 
 /// What was found out about a Redis that passed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,21 +22,52 @@ pub struct ServerFacts {
     pub durable: bool,
 }
 
-/// Checks a Redis; `allow_weak_durability` accepts one that may lose its last writes.
+/// What a Redis must be like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Demands {
+    /// It may lose its last writes.
+    pub allow_weak_durability: bool,
+    /// It is a node of a cluster.
+    pub cluster: bool,
+}
+
+/// Checks every master. The facts are those of the first; they are durable if all are.
+///
+/// # Errors
+/// Names the setting, its value and what to do.
+pub async fn check_all(
+    connection: &Connection,
+    config: &RedisConfig,
+) -> Result<ServerFacts, RedisServerError> {
+    let cluster = config.mode == RedisMode::Cluster;
+    let demands = Demands { allow_weak_durability: config.allow_weak_durability, cluster };
+    let mut all = Vec::new();
+    for mut master in connection.masters() {
+        all.push(start_checks(&mut master, demands).await?);
+    }
+    let durable = all.iter().all(|facts| facts.durable);
+    let first = all.into_iter().next();
+    first
+        .map(|facts| ServerFacts { durable, ..facts })
+        .ok_or_else(|| refused("cluster", "empty", "it has no master"))
+}
+
+/// Checks one Redis.
 ///
 /// # Errors
 /// Names the setting, its value and what to do.
 pub async fn start_checks(
     connection: &mut impl ConnectionLike,
-    allow_weak_durability: bool,
+    demands: Demands,
 ) -> Result<ServerFacts, RedisServerError> {
+    let allow_weak_durability = demands.allow_weak_durability;
     let text: String = redis::cmd("INFO")
         .arg("everything")
         .query_async(connection)
         .await
         .map_err(|source| RedisServerError::Command { command: "INFO", source })?;
     let info = Info(&text);
-    check_info(&info)?;
+    check_info(&info, demands.cluster)?;
     let aof = info.get("aof_enabled") == "1";
     let durable = aof && (appendfsync(connection, allow_weak_durability).await? == "always");
     if !allow_weak_durability && !aof {
@@ -81,21 +114,27 @@ async fn appendfsync(
 }
 
 /// Everything that INFO tells.
-fn check_info(info: &Info<'_>) -> Result<(), RedisServerError> {
+fn check_info(info: &Info<'_>, cluster: bool) -> Result<(), RedisServerError> {
     check_version(info.get("redis_version"))?;
-    if info.get("cluster_enabled") == "1" {
-        return Err(refused(
-            "cluster-enabled",
-            "yes",
-            "Redis Cluster is not supported yet: use a standalone Redis",
-        ));
+    match (info.get("cluster_enabled") == "1", cluster) {
+        (true, false) => {
+            let remedy = "set redis.mode = \"cluster\", and let redis.url name some of its nodes";
+            return Err(refused("cluster-enabled", "yes", remedy));
+        }
+        (false, true) => {
+            let remedy = "it is no node of a cluster: leave out redis.mode, or set redis.url to the nodes";
+            return Err(refused("cluster-enabled", "no", remedy));
+        }
+        _ => {}
+    }
+    if info.get("redis_mode") == "sentinel" {
+        let remedy = "set redis.mode = \"sentinel\" and redis.sentinel_master";
+        return Err(refused("redis_mode", "sentinel", remedy));
     }
     if info.get("role") != "master" {
-        return Err(refused(
-            "role",
-            info.get("role"),
-            "a replica takes no writes: set redis.url to the master",
-        ));
+        let remedy = "a replica takes no writes: set redis.url to the master, or to the sentinels that know it \
+                      (redis.mode = \"sentinel\")";
+        return Err(refused("role", info.get("role"), remedy));
     }
     let policy = info.get("maxmemory_policy");
     if policy != "noeviction" {
@@ -137,12 +176,14 @@ mod tests {
 
     fn check(from: &str, to: &str, expect: &str) {
         let text = GOOD.replace(from, to);
-        assert_eq!(check_info(&Info(&text)).unwrap_err().to_string().split(": ").next(), Some(expect));
+        assert_eq!(check_info(&Info(&text), false).unwrap_err().to_string().split(": ").next(), Some(expect));
     }
 
     #[test]
     fn what_info_tells() {
-        check_info(&Info(GOOD)).unwrap();
+        check_info(&Info(GOOD), false).unwrap();
+        let error = check_info(&Info(GOOD), true).unwrap_err().to_string();
+        assert!(error.starts_with("Redis has cluster-enabled = no: "), "{error}");
         check("7.2.4", "6.2.14", "Redis 6.2.14 is too old");
         check("7.2.4", "", "Redis of unknown version is too old");
         check("role:master", "role:slave", "Redis has role = slave");

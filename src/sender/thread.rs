@@ -21,6 +21,7 @@ use crate::journal::{self, Journal, Place};
 use crate::metrics::Metrics;
 use crate::policy::classify::ErrorTable;
 use crate::policy::shard::{Shard, ShardConfig};
+use crate::queue::client::Client;
 use crate::queue::codec::Unpacker;
 use crate::queue::link::{Link, Timeouts};
 
@@ -40,7 +41,7 @@ pub struct ShardStart {
     /// What replies mean.
     pub table: Arc<ErrorTable>,
     /// Redis.
-    pub redis: redis::Client,
+    pub redis: Client,
     /// How long to wait for it.
     pub timeouts: Timeouts,
     /// First fencing token of the process; [`Event::Token`] brings newer ones.

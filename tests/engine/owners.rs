@@ -245,7 +245,7 @@ fn adopted_in_redis(rig: &Rig, gone: &str) -> Duration {
     runtime.block_on(async {
         let joined = RedisServer::join_or_start(&rig.path("data")).await.unwrap();
         let client = redis::Client::open(format!("redis+unix://{}", joined.socket().display())).unwrap();
-        let mut redis = client.get_multiplexed_async_connection().await.unwrap();
+        let mut redis = client.get_multiplexed_async_connection().await.unwrap().into();
         let begun = clock::mono();
         let took = loop {
             let owners = carteiro::queue::owner::division(&mut redis).await.unwrap().0.owners;

@@ -7,10 +7,11 @@ use carteiro::config::RedisConfig;
 use carteiro::domain::ids::{CampaignSeq, LaneId, NumberId};
 use carteiro::domain::receipt::flags;
 use carteiro::domain::record::{RECORD_BYTES, Record, Settlement, State};
+use carteiro::queue::client::Client;
 use carteiro::queue::connection::Connection;
 use carteiro::queue::keys::LaneKeys;
 use carteiro::queue::lane::{self, Append, Appended};
-use carteiro::queue::link::{self, Timeouts};
+use carteiro::queue::link::Timeouts;
 use carteiro::redis_server::{RedisServer, client};
 use redis::AsyncCommands;
 
@@ -19,7 +20,7 @@ pub(crate) const NOW_MS: u64 = 1_800_000_000_000;
 
 pub(crate) struct Lab {
     pub(crate) server: RedisServer,
-    pub(crate) client: redis::Client,
+    pub(crate) client: Client,
     pub(crate) redis: Connection,
     _folder: tempfile::TempDir,
 }
@@ -40,15 +41,9 @@ impl Lab {
     pub(crate) async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let server = RedisServer::join_or_start(folder.path()).await.unwrap();
-        let config = RedisConfig {
-            url: None,
-            ca_file: None,
-            allow_weak_durability: false,
-            connect_timeout: timeouts().connect,
-            response_timeout: timeouts().response,
-        };
+        let config = RedisConfig::default();
         let client = client(&config, Some(server.socket())).unwrap();
-        let redis = link::connect(&client, timeouts()).await.unwrap();
+        let redis = client.connect(timeouts()).await.unwrap();
         Self { server, client, redis, _folder: folder }
     }
 

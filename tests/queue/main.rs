@@ -8,5 +8,8 @@ mod lab;
 mod model;
 mod owning;
 mod receipts;
+#[path = "../support/servers.rs"]
+mod servers;
+mod several;
 mod states;
 mod writes;

@@ -188,7 +188,7 @@ async fn every_answer_has_a_token_of_its_own_even_when_the_clock_of_redis_goes_b
 #[tokio::test]
 async fn a_snapshot_comes_with_every_change_and_with_nothing_else() {
     let mut lab = Lab::start().await;
-    let mut heard = lab.client.get_async_pubsub().await.unwrap();
+    let mut heard = lab.client.pubsub(crate::lab::timeouts()).await.unwrap();
     heard.subscribe(keys::OWN_EVENTS).await.unwrap();
     let first = join(&mut lab, "a").await;
     let snapshot = first.snapshot.unwrap();

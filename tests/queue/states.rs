@@ -9,8 +9,9 @@ use std::time::Duration;
 use carteiro::domain::campaign::CampaignState;
 use carteiro::domain::ids::CampaignSeq;
 use carteiro::domain::record::State;
+use carteiro::queue::client::Client;
 use carteiro::queue::connection::Connection;
-use carteiro::queue::link::{self, Link, LinkNews};
+use carteiro::queue::link::{Link, LinkNews};
 use carteiro::queue::owner::{self, Ask};
 use carteiro::queue::{QueueError, campaigns, halts, lane};
 use nix::sys::signal::{Signal, kill};
@@ -101,16 +102,16 @@ async fn a_replica_takes_no_writes_and_that_passes() {
 struct Server(Child);
 
 impl Server {
-    async fn start(folder: &Path, settings: &[&str]) -> (Self, redis::Client, Connection) {
+    async fn start(folder: &Path, settings: &[&str]) -> (Self, Client, Connection) {
         let socket = folder.join("redis.sock");
         let mut command = Command::new("redis-server");
         command.args(["--port", "0", "--appendonly", "yes", "--save", "", "--unixsocket"]).arg(&socket);
         command.arg("--dir").arg(folder).args(settings).stdout(Stdio::null());
         let server = Self(command.spawn().unwrap());
-        let client = redis::Client::open(format!("redis+unix://{}", socket.display())).unwrap();
+        let client = Client::from(redis::Client::open(format!("redis+unix://{}", socket.display())).unwrap());
         let connected = tokio::time::timeout(PATIENCE, async {
             loop {
-                if let Ok(redis) = link::connect(&client, timeouts()).await {
+                if let Ok(redis) = client.connect(timeouts()).await {
                     return redis;
                 }
                 tokio::time::sleep(Duration::from_millis(5)).await;
@@ -139,7 +140,7 @@ async fn a_loading_redis_is_waited_for() {
     });
     let () = many.query_async(&mut redis).await.unwrap();
     say(&mut redis, "CONFIG SET key-load-delay 500").await;
-    let mut other = link::connect(&client, timeouts()).await.unwrap();
+    let mut other = client.connect(timeouts()).await.unwrap();
     let loading = tokio::spawn(async move { say(&mut redis, "DEBUG LOADAOF").await });
     let seen = tokio::time::timeout(PATIENCE, async {
         loop {
