@@ -78,6 +78,7 @@
 //! | **trials** | |
 //! | what the simulated Meta does, knows and reports | [`sim`]: `judge`, `library`, `webhook` |
 //! | what `make chaos` does to real processes | `tests/chaos` |
+//! | the seeded simulation: processes, faults, deliberate defects, what must hold | `tests/simulation/`: `node`, `faults`, `mutants`, `judge` |
 //! | the demonstration, the figures | [`demo`], [`mod@bench`], [`rig`] |
 //!
 //! # Invariants

@@ -1,0 +1,197 @@
+//! Calls to Redis, as `sender::orders` and `queue::link` have them: made again until they are answered, in the same words.
+//! An answer may be lost on its way, and a copy of a call may come late.
+
+use std::rc::Rc;
+
+use carteiro::clock::WallMs;
+use carteiro::domain::record::Record;
+use carteiro::policy::shard::{Input, Message};
+use carteiro::queue::lane::Standing;
+use rand::RngExt;
+
+use super::{Pending, Phase, view};
+use crate::faults::Fault;
+use crate::lane_model::Refused;
+use crate::mutants::Mutant;
+use crate::store::{Answer, Call, Left, lane_id};
+use crate::world::{Event, NodeEvent, SECOND_US, World};
+
+impl World {
+    /// Makes a call to Redis, again and again until it has answered.
+    pub(super) fn call(&mut self, at: usize, call: Call) {
+        let node = &mut self.nodes[at];
+        let pending = Some(Pending { call: Rc::new(call), tries: 0 });
+        let id = match node.free.pop() {
+            Some(id) => {
+                node.calls[id as usize] = pending;
+                id
+            }
+            None => {
+                node.calls.push(pending);
+                u32::try_from(node.calls.len() - 1).unwrap()
+            }
+        };
+        self.dispatch(at, id);
+    }
+
+    pub(super) fn dispatch(&mut self, at: usize, id: u32) {
+        let Some(pending) = &self.nodes[at].calls[id as usize] else { return };
+        let (call, life) = (pending.call.clone(), self.nodes[at].life);
+        let sent_ms = self.wall_ms();
+        let (way, twice) = (self.rng.random_range(100..1_500), self.ratios.call_twice);
+        if !matches!(*call, Call::Beat(_) | Call::Look) && self.per_mille(twice) {
+            let late = self.rng.random_range(0..4 * SECOND_US);
+            let copy = Event::Arrive { from: (at, life), id: None, call: call.clone(), sent_ms };
+            self.later(way + late, copy);
+        }
+        self.later(way, Event::Arrive { from: (at, life), id: Some(id), call, sent_ms });
+    }
+
+    /// A call arrives at Redis, or does not; what comes of it is on its way back.
+    pub(crate) fn arrive(&mut self, (at, life): (usize, u32), id: Option<u32>, call: &Call, sent_ms: u64) {
+        if !self.store.up || self.nodes[at].cut_off_until > self.now {
+            if let Some(id) = id {
+                let wait = self.rng.random_range(1_000..300_000);
+                self.later(wait, Event::Node(at, life, NodeEvent::Failed(id)));
+            }
+            return;
+        }
+        let version = self.store.version;
+        let asked_again = |lane: &usize, token: u64, request: u64| {
+            let lane = &self.store.lanes[*lane].lane;
+            lane.token == token && lane.request == request
+        };
+        if let Call::Claim { lane, token, request, .. } = call
+            && asked_again(lane, *token, *request)
+        {
+            self.tally.fault(Fault::ClaimAskedAgain);
+        }
+        let answer = self.store.run(call, sent_ms, self.now);
+        if let Call::Adopt { lane, .. }
+        | Call::Sweep { lane, .. }
+        | Call::Claim { lane, .. }
+        | Call::Release { lane, .. }
+        | Call::Unsent { lane, .. }
+        | Call::Settle { lane, .. } = call
+        {
+            self.look_at(*lane);
+        }
+        if self.store.version != version {
+            self.announce();
+        }
+        let Some(id) = id else { return self.tally.fault(Fault::CallCameTwice) };
+        let lost = self.ratios.answer_lost;
+        let (wait, event) = if self.chance(lost, Fault::RedisAnswerLost) {
+            if matches!(call, Call::Claim { .. }) {
+                self.tally.fault(Fault::ClaimAnswerLost);
+            }
+            (self.rng.random_range(10_000..500_000), NodeEvent::Failed(id))
+        } else {
+            (self.rng.random_range(100..1_500), NodeEvent::Answer(id, Box::new(answer)))
+        };
+        self.later(wait, Event::Node(at, life, event));
+    }
+
+    pub(super) fn on_failed(&mut self, at: usize, id: u32) {
+        let node = &mut self.nodes[at];
+        let Some(pending) = node.calls[id as usize].as_mut() else { return };
+        pending.tries += 1;
+        let pause_ms = (20u64 << pending.tries.min(6)).min(1_000);
+        if matches!(*pending.call, Call::Beat(_)) {
+            self.finish(at, id);
+            self.nodes[at].beating = None;
+            self.beat_in(at, pause_ms * 1_000);
+        } else {
+            self.node_later(at, pause_ms * 1_000, NodeEvent::Again(id));
+        }
+        if std::mem::replace(&mut self.nodes[at].redis_up, false) {
+            self.input(at, Input::Redis(false));
+        }
+    }
+
+    pub(super) fn finish(&mut self, at: usize, id: u32) -> Option<Rc<Call>> {
+        let call = self.nodes[at].calls[id as usize].take()?.call;
+        self.nodes[at].free.push(id);
+        Some(call)
+    }
+
+    pub(super) fn on_answer(&mut self, at: usize, id: u32, answer: Answer) {
+        let Some(call) = self.finish(at, id) else { return };
+        if !std::mem::replace(&mut self.nodes[at].redis_up, true) {
+            self.input(at, Input::Redis(true));
+        }
+        match (&*call, answer) {
+            (Call::Beat(call), Answer::Beat(renewal)) => self.on_renewal(at, call, renewal),
+            (Call::Adopt { lane, token, .. }, Answer::Adopted(adopted)) => {
+                self.on_adopted(at, (*lane, *token), adopted)
+            }
+            (Call::Sweep { .. }, _) => self.on_swept(at),
+            (Call::Claim { lane, .. }, Answer::Claimed(claimed)) => {
+                let claimed = claimed.ok().map(|(messages, standing)| {
+                    let one = |(index, record): (u32, Record)| Message {
+                        index,
+                        generation: record.generation,
+                        attempt: record.attempt,
+                        loaded_at: WallMs(self.judge.loaded_ms(*lane, index)),
+                        payload: (),
+                    };
+                    (messages.into_iter().map(one).collect(), view(standing))
+                });
+                self.input(at, Input::Claimed(lane_id(*lane), claimed));
+            }
+            (Call::Release { lane, messages, .. }, Answer::Released(released)) => {
+                self.on_released(at, *lane, messages, released)
+            }
+            (Call::Unsent { lane, .. }, _) => self.input(at, Input::Released(lane_id(*lane), None)),
+            (Call::Settle { lane, settlements }, _) => {
+                self.input(at, Input::Settled(lane_id(*lane), settlements.len()));
+            }
+            (Call::LastRun { .. }, Answer::LastRun(left)) => self.on_last_run(at, left),
+            (Call::Look, Answer::Look(seen)) => self.on_view(at, &seen),
+            (Call::Reassign { lane, to }, _) => self.on_reassigned(at, *lane, *to),
+            (_, _) => {}
+        }
+    }
+
+    fn on_released(
+        &mut self,
+        at: usize,
+        lane: usize,
+        messages: &[(u32, u8)],
+        released: Result<Standing, Refused>,
+    ) {
+        if self.nodes[at].phase == Phase::Starting {
+            return self.one_less_to_release(at);
+        }
+        if released == Err(Refused::Fenced) {
+            // Its new owner could not know that they never left, and put them in doubt.
+            return self.call(at, Call::Unsent { lane, messages: messages.to_vec() });
+        }
+        self.input(at, Input::Released(lane_id(lane), released.ok().map(view)));
+    }
+
+    /// Gives back, in its name, what the last run certainly never began.
+    fn on_last_run(&mut self, at: usize, left: Vec<Left>) {
+        let Some(last) = self.nodes[at].last.take() else { return };
+        let begun = |lane: usize, one: &(u32, u8)| {
+            last.begun.contains(&(lane, one.0, one.1)) && self.mutant != Some(Mutant::BegunIsGivenBack)
+        };
+        let mut calls = Vec::new();
+        for Left { lane, token, request, mut messages } in left {
+            messages.retain(|one| !begun(lane, one));
+            if !messages.is_empty() {
+                calls.push(Call::Release { lane, token, request: request + 1, messages });
+            }
+        }
+        self.nodes[at].releasing = calls.len() + 1;
+        calls.into_iter().for_each(|call| self.call(at, call));
+        self.one_less_to_release(at);
+    }
+
+    fn one_less_to_release(&mut self, at: usize) {
+        self.nodes[at].releasing -= 1;
+        if self.nodes[at].releasing == 0 {
+            self.join(at);
+        }
+    }
+}

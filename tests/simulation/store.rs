@@ -1,0 +1,295 @@
+//! Redis: lanes, ownership, campaigns and halts, and the calls on them. Each call is carried out wholly or not at all, as
+//! a script is.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use carteiro::domain::ids::{CampaignSeq, LaneId, NumberId};
+use carteiro::domain::receipt::{Outcome, Receipt};
+use carteiro::domain::record::{Record, Settlement, State};
+use carteiro::queue::lane::Standing;
+use carteiro::queue::owner::{Ask, Beat, Renewal};
+
+use crate::lane_model::{LaneModel, Refused};
+use crate::mutants::Mutant;
+use crate::own_model::OwnModel;
+
+pub(crate) const NUMBERS: usize = 4;
+pub(crate) const LANES: usize = 8;
+pub(crate) const PER_LANE: usize = 25;
+pub(crate) const CAMPAIGNS: usize = 2;
+
+/// The first lane of the second campaign.
+const SECOND: usize = 5;
+
+/// Attempts at most.
+pub(crate) const ATTEMPTS: u8 = 4;
+
+pub(crate) fn campaign_of(lane: usize) -> usize {
+    usize::from(lane >= SECOND)
+}
+
+pub(crate) fn lane_id(lane: usize) -> LaneId {
+    let campaign = campaign_of(lane);
+    let seq = u32::try_from(campaign + 1).unwrap();
+    LaneId { campaign: CampaignSeq(seq), lane: u32::try_from(lane - campaign * SECOND).unwrap() }
+}
+
+pub(crate) fn lane_at(id: LaneId) -> usize {
+    id.lane as usize + (id.campaign.0 as usize - 1) * SECOND
+}
+
+/// One heartbeat, as it goes over the wire.
+#[derive(Clone, Debug)]
+pub(crate) struct BeatCall {
+    pub(crate) node: String,
+    pub(crate) incarnation: String,
+    pub(crate) ask: Ask,
+    pub(crate) lease: Duration,
+    pub(crate) acknowledged: u64,
+    pub(crate) leaving: bool,
+    pub(crate) offers: Option<String>,
+    pub(crate) revision: Option<u64>,
+    pub(crate) give_back: Vec<(NumberId, Duration)>,
+    pub(crate) take: Vec<NumberId>,
+}
+
+impl BeatCall {
+    pub(crate) fn beat(&self) -> Beat<'_> {
+        Beat {
+            node: &self.node,
+            incarnation: &self.incarnation,
+            ask: self.ask,
+            lease: self.lease,
+            acknowledged: self.acknowledged,
+            capacity: 1,
+            leaving: self.leaving,
+            offers: self.offers.as_deref(),
+            revision: self.revision,
+            give_back: &self.give_back,
+            take: &self.take,
+        }
+    }
+}
+
+/// What a process asks of Redis.
+#[derive(Clone, Debug)]
+pub(crate) enum Call {
+    Beat(Box<BeatCall>),
+    Look,
+    Adopt {
+        lane: usize,
+        token: u64,
+        sweep: bool,
+        run: u64,
+    },
+    /// The same, by control, for a lane whose last owner was lost.
+    Sweep {
+        lane: usize,
+        token: u64,
+        run: u64,
+    },
+    Claim {
+        lane: usize,
+        token: u64,
+        request: u64,
+        fresh: usize,
+        due: usize,
+    },
+    Release {
+        lane: usize,
+        token: u64,
+        request: u64,
+        messages: Vec<(u32, u8)>,
+    },
+    Unsent {
+        lane: usize,
+        messages: Vec<(u32, u8)>,
+    },
+    Settle {
+        lane: usize,
+        settlements: Vec<Settlement>,
+    },
+    Reassign {
+        lane: usize,
+        to: usize,
+    },
+    Halt(Halt),
+    LastRun {
+        run: u64,
+    },
+}
+
+/// What a run left sending in a lane.
+#[derive(Clone, Debug)]
+pub(crate) struct Left {
+    pub(crate) lane: usize,
+    pub(crate) token: u64,
+    pub(crate) request: u64,
+    pub(crate) messages: Vec<(u32, u8)>,
+}
+
+/// What control reads.
+#[derive(Clone, Debug)]
+pub(crate) struct View {
+    pub(crate) version: u64,
+    pub(crate) campaigns: [CampaignRow; CAMPAIGNS],
+    pub(crate) halts: BTreeSet<Halt>,
+    pub(crate) lanes: [LaneRow; LANES],
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct LaneRow {
+    pub(crate) number: usize,
+    pub(crate) token: u64,
+    pub(crate) sending: bool,
+    pub(crate) open: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct CampaignRow {
+    pub(crate) running: bool,
+    pub(crate) grown: u64,
+}
+
+/// A scope that is stopped until somebody resumes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Halt {
+    Number(usize),
+    Template(usize),
+    Account,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Answer {
+    Beat(Renewal),
+    Look(Box<View>),
+    Adopted(Result<Standing, Refused>),
+    Claimed(Result<(Vec<(u32, Record)>, Standing), Refused>),
+    Released(Result<Standing, Refused>),
+    Unsent,
+    Settled,
+    Reassigned,
+    Halted,
+    LastRun(Vec<Left>),
+}
+
+#[derive(Debug)]
+pub(crate) struct Stored {
+    pub(crate) lane: LaneModel,
+    pub(crate) number: usize,
+}
+
+#[derive(Debug)]
+pub(crate) struct Store {
+    pub(crate) up: bool,
+    pub(crate) own: OwnModel,
+    pub(crate) lanes: Vec<Stored>,
+    pub(crate) version: u64,
+    pub(crate) campaigns: [CampaignRow; CAMPAIGNS],
+    pub(crate) halts: BTreeSet<Halt>,
+    pub(crate) mutant: Option<Mutant>,
+}
+
+impl Store {
+    pub(crate) fn new(mutant: Option<Mutant>) -> Self {
+        let lane = |at: usize| Stored { lane: LaneModel::default(), number: at % NUMBERS };
+        Self {
+            up: true,
+            own: OwnModel::default(),
+            lanes: (0..LANES).map(lane).collect(),
+            version: 1,
+            campaigns: [CampaignRow { running: true, grown: 0 }; CAMPAIGNS],
+            halts: BTreeSet::new(),
+            mutant,
+        }
+    }
+
+    /// Carries out a call that was sent at this wall time and arrives now.
+    pub(crate) fn run(&mut self, call: &Call, sent_ms: u64, now_us: u64) -> Answer {
+        let mutant = self.mutant;
+        match call {
+            Call::Beat(call) => Answer::Beat(self.own.beat(now_us, &call.beat())),
+            Call::Look => Answer::Look(Box::new(self.view())),
+            Call::Adopt { lane, token, sweep, run } => {
+                let lane = &mut self.lanes[*lane].lane;
+                let sweep = *sweep && mutant != Some(Mutant::AdoptLeavesSending);
+                Answer::Adopted(lane.adopt(*token, sweep, *run).map(|_| lane.standing()))
+            }
+            Call::Sweep { lane, token, run } => {
+                let lane = &mut self.lanes[*lane].lane;
+                let swept = lane.adopt(*token, mutant != Some(Mutant::AdoptLeavesSending), *run);
+                Answer::Adopted(swept.map(|_| lane.standing()))
+            }
+            Call::Claim { lane, token, request, fresh, due } => {
+                let lane = &mut self.lanes[*lane].lane;
+                let call = Mutant::claim(mutant, lane, (*token, *request));
+                let claimed = lane.claim(call, sent_ms, (*fresh, *due));
+                Answer::Claimed(claimed.map(|messages| (messages, lane.standing())))
+            }
+            Call::Release { lane, token, request, messages } => {
+                let lane = &mut self.lanes[*lane].lane;
+                let (call, messages) = Mutant::release(mutant, lane, (*token, *request), messages);
+                let released = lane.release(call, sent_ms, &messages);
+                if mutant == Some(Mutant::ReleaseForgetsRetry) {
+                    lane.retry.retain(|index, _| messages.iter().all(|(released, _)| released != index));
+                }
+                Answer::Released(released.map(|_| lane.standing()))
+            }
+            Call::Unsent { lane, messages } => {
+                self.lanes[*lane].lane.unsent(sent_ms, messages);
+                Answer::Unsent
+            }
+            Call::Settle { lane, settlements } => {
+                let lane = &mut self.lanes[*lane].lane;
+                lane.settle(&Mutant::settle(mutant, lane, settlements, sent_ms));
+                Answer::Settled
+            }
+            Call::Reassign { lane, to } => {
+                self.lanes[*lane].number = *to;
+                Answer::Reassigned
+            }
+            Call::Halt(halt) => {
+                self.halts.insert(*halt);
+                self.version += 1;
+                Answer::Halted
+            }
+            Call::LastRun { run } => Answer::LastRun(self.left(*run)),
+        }
+    }
+
+    /// Writes a receipt: the campaign has grown when its message waits anew.
+    pub(crate) fn receive(&mut self, lane: usize, receipt: Receipt) -> Outcome {
+        let receipt = Mutant::receipt(self.mutant, &mut self.lanes[lane].lane, receipt);
+        let outcome = self.lanes[lane].lane.receive(&[receipt], ATTEMPTS)[0];
+        let record = self.lanes[lane].lane.records.get(receipt.index as usize);
+        if outcome.moved && record.is_some_and(|record| record.state == State::Waiting) {
+            self.campaigns[campaign_of(lane)].grown += 1;
+            self.version += 1;
+        }
+        outcome
+    }
+
+    fn left(&self, run: u64) -> Vec<Left> {
+        let of = |(lane, stored): (usize, &Stored)| {
+            let (token, request, messages) = stored.lane.claims_of(run)?;
+            (!messages.is_empty()).then_some(Left { lane, token, request, messages })
+        };
+        self.lanes.iter().enumerate().filter_map(of).collect()
+    }
+
+    fn view(&self) -> View {
+        let mut lanes = [LaneRow::default(); LANES];
+        for (row, stored) in lanes.iter_mut().zip(&self.lanes) {
+            let open = stored.lane.records.iter().any(|record| record.state.open());
+            let sending = stored.lane.sending() > 0;
+            *row = LaneRow { number: stored.number, token: stored.lane.token, sending, open };
+        }
+        View { version: self.version, campaigns: self.campaigns, halts: self.halts.clone(), lanes }
+    }
+
+    /// Whether a message is queued, waiting or sending.
+    pub(crate) fn open(&self) -> bool {
+        self.lanes.iter().flat_map(|stored| &stored.lane.records).any(|record| record.state.open())
+    }
+}
