@@ -5,6 +5,7 @@
 //! messages and for ten million, but for one counter hash per lane that it reads at most once a second.
 
 mod division;
+mod failover;
 mod hours;
 mod reload;
 mod rounds;
@@ -87,6 +88,10 @@ pub(super) struct Knowledge {
     scanned: HashMap<CampaignSeq, (u64, Vec<NumberId>)>,
     lanes: BTreeMap<LaneId, LaneInfo>,
     halts: BTreeMap<Scope, Why>,
+    /// Since when numbers are stopped by themselves, as far as this process knows.
+    stopped_since: HashMap<NumberId, Mono>,
+    /// Those that have been so for long: their lanes move to others.
+    failing: BTreeSet<NumberId>,
     /// A shard stopped something by itself, so what it was told last is no longer what it does.
     retell: bool,
     reached: Vec<u64>,
@@ -268,7 +273,7 @@ impl Control {
             return Ok(());
         };
         let configured = self.config.numbers.iter().map(|number| (&number.id, number.account.as_str()));
-        let stamp = (known.record.grown, known.pool(configured));
+        let stamp = (known.record.grown, self.healthy(known.pool(configured)));
         self.state.campaigns.insert(seq, known);
         self.tell_campaign(seq);
         if state == CampaignState::Running && self.state.scanned.get(&seq) != Some(&stamp) {
@@ -317,7 +322,7 @@ impl Control {
         };
         let all: Vec<LaneId> = (0..known.record.lanes()).map(|lane| LaneId { campaign: seq, lane }).collect();
         let configured = self.config.numbers.iter().map(|number| (&number.id, number.account.as_str()));
-        let pool = known.pool(configured);
+        let pool = self.healthy(known.pool(configured));
         let priority = known.campaign.priority;
         let weighed: Vec<(NumberId, f64)> = pool.iter().map(|id| (id.clone(), self.weight(id))).collect();
         let placed = Lanes::frozen(known.record.expected, &known.record.slices)

@@ -77,3 +77,20 @@ fn a_number_that_left_the_configuration_leaves_its_lanes_to_the_others() {
     assert_eq!(ledger.per_number.get(&gone).map_or(0, |one| one.requests), before);
     serve.stop();
 }
+
+#[test]
+fn the_lanes_of_a_number_that_is_stopped_for_long_move_to_another() {
+    let mut rig = Rig::new(2, "200/s", sim(|_| ()));
+    rig.extra = "[pace]\nfailover_after = \"1s\"".to_owned();
+    let serve = rig.serve();
+    rig.campaign("a", 0, 1_500);
+    rig.taken(50);
+    let stopped = rig.numbers[0].clone();
+    rig.ok(&["number", "pause", &stopped]);
+    // Nobody lets it go on, and the campaign ends all the same.
+    let states = rig.done("a");
+    assert_eq!(states["accepted"], serde_json::json!(1_500), "{states}");
+    serve.must_say("its lanes move to others");
+    rig.judge("a", &states);
+    serve.stop();
+}

@@ -173,6 +173,9 @@ impl Control {
     pub(super) fn standing_of(&self, number: &NumberId, pool: &[NumberId]) -> Standing {
         if self.state.owned.contains(number) && pool.contains(number) {
             Standing::Ours
+        } else if self.state.failing.contains(number) {
+            // Its owner moves the lanes: it alone knows when they are at rest.
+            if self.state.owned.contains(number) { Standing::Nowhere } else { Standing::Elsewhere }
         } else if pool.contains(number) || !self.ownership.leads() {
             Standing::Elsewhere
         } else if self.ownership.others_offer(number) {

@@ -23,7 +23,7 @@ impl Control {
     pub(super) async fn round(&mut self) -> Result<(), QueueError> {
         self.look_at_hours();
         self.look_at_clock().await?;
-        if clock::mono() >= self.state.reread_at {
+        if self.look_at_failing() || clock::mono() >= self.state.reread_at {
             self.reload().await?;
         }
         for seq in self.state.told.keys().copied().collect::<Vec<_>>() {
@@ -156,7 +156,7 @@ impl Control {
                 && running
                 && self.lane_open(*id)
                 && !self.state.moving.contains_key(id)
-                && known.is_some_and(|known| known.pool(configured()).contains(dry))
+                && known.is_some_and(|known| self.healthy(known.pool(configured())).contains(dry))
         };
         let lanes = self.state.lanes.iter().filter(|(id, info)| may_move(id, info));
         lanes
