@@ -178,6 +178,8 @@ pub struct PaceConfig {
     pub keep_free: f64,
     /// The part of a number's messages that every lower priority with something to send gets. Default 5%.
     pub guaranteed_share: f64,
+    /// How often Meta's own fields of the numbers are read. Default 15m.
+    pub read_every: Duration,
     /// How long a number is paused or halted before its lanes move to others. Default 5m.
     pub failover_after: Duration,
 }

@@ -60,6 +60,7 @@
 //! | a campaign's share of the pace | `policy::shard::lane` |
 //! | when a campaign begins or pauses by itself (`--at`, `--first`, brake) | `app::control::stops`, [`policy::first`], [`policy::brake`] |
 //! | pause, ends of campaigns, signals | [`app::control`], [`app::serve`] |
+//! | what Meta says of numbers | [`policy::facts`], `app::control::facts` |
 //! | numbers that are stopped for long | `app::control::failover` |
 //! | which process sends through which number | [`policy::assign`], [`app::ownership`], [`queue::owner`], `queue/own.lua` |
 //! | what SIGHUP reads again | `app::control::reload` |

@@ -7,6 +7,7 @@ pub mod brake;
 pub mod breaker;
 pub mod classify;
 pub mod doubt;
+pub mod facts;
 pub mod first;
 pub mod pace;
 pub mod retry;

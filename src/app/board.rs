@@ -50,6 +50,15 @@ pub struct BoardNumber {
     /// Since when, in wall ms.
     #[serde(default)]
     pub since_ms: Option<u64>,
+    /// What Meta says of it: `CONNECTED`, `FLAGGED`, …
+    #[serde(default)]
+    pub meta_status: Option<String>,
+    /// `GREEN`, `YELLOW`, `RED`.
+    #[serde(default)]
+    pub quality: Option<String>,
+    /// `STANDARD`, `HIGH`.
+    #[serde(default)]
+    pub throughput: Option<String>,
 }
 
 impl Board {
@@ -81,6 +90,9 @@ impl BoardNumber {
                 .map(|until| wall.0 + u64::try_from(until.since(mono).as_millis()).unwrap_or(u64::MAX)),
             node: None,
             since_ms: None,
+            meta_status: None,
+            quality: None,
+            throughput: None,
         }
     }
 }

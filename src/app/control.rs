@@ -5,6 +5,7 @@
 //! messages and for ten million, but for one counter hash per lane that it reads at most once a second.
 
 mod division;
+mod facts;
 mod failover;
 mod hours;
 mod reload;
@@ -90,6 +91,8 @@ pub(super) struct Knowledge {
     halts: BTreeMap<Scope, Why>,
     /// Since when numbers are stopped by themselves, as far as this process knows.
     stopped_since: HashMap<NumberId, Mono>,
+    /// Meta's fields of them.
+    facts: facts::Facts,
     /// Those that have been so for long: their lanes move to others.
     failing: BTreeSet<NumberId>,
     /// A shard stopped something by itself, so what it was told last is no longer what it does.
@@ -207,7 +210,7 @@ impl Control {
         let setup = NumberSetup {
             id: number.id.clone(),
             account: number.account.clone(),
-            rate_per_s: number.rate_per_s.map(|rate| rate * (1.0 - self.config.pace.keep_free)),
+            rate_per_s: self.rate_of(number),
             stopped: self.stopped(number),
         };
         self.tell(shard, Event::Number(number.id.clone(), account.token.clone()));

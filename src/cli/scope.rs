@@ -269,6 +269,10 @@ fn row(kind: Kind, id: &str, world: &World, config: &Config, table: &ErrorTable)
                 world.board.as_ref().and_then(|board| board.numbers.iter().find(|number| number.id == id));
             row["account"] = json!(configured.map(|number| &number.account));
             row["limit_per_s"] = json!(configured.and_then(|number| number.rate_per_s));
+            row["pace_per_s"] = json!(shown.and_then(|number| number.limit_per_s));
+            row["quality"] = json!(shown.and_then(|number| number.quality.as_ref()));
+            row["meta_status"] = json!(shown.and_then(|number| number.meta_status.as_ref()));
+            row["throughput"] = json!(shown.and_then(|number| number.throughput.as_ref()));
             row["rate_per_s"] = json!(shown.map(|number| number.rate_per_s));
             row["in_flight"] = json!(shown.map(|number| number.in_flight));
             row["node"] = json!(shown.and_then(|number| number.node.as_ref()));
@@ -297,6 +301,18 @@ fn line(row: &Value, out: &Output) -> String {
         let limit =
             row["limit_per_s"].as_f64().map_or_else(|| "unlimited".to_owned(), |limit| format!("{limit}/s"));
         line += &format!("  limit {limit}");
+    }
+    if let Some(pace) = row["pace_per_s"]
+        .as_f64()
+        .filter(|pace| row["limit_per_s"].as_f64().is_some_and(|limit| *pace < limit))
+    {
+        line += &out.paint(Paint::Yellow, &format!("  slowed to {pace:.1}/s"));
+    }
+    if let Some(quality) = text("quality").filter(|quality| *quality != "GREEN") {
+        line += &format!("  quality {quality}");
+    }
+    if let Some(status) = text("meta_status").filter(|status| *status != "CONNECTED") {
+        line += &out.paint(Paint::Yellow, &format!("  Meta: {status}"));
     }
     if let Some(rate) = row["rate_per_s"].as_f64() {
         line += &format!("  now {rate:.0}/s  in flight {}", row["in_flight"]);

@@ -39,6 +39,7 @@ pub const KEYS: &[&str] = &[
     "pace.floor",
     "pace.keep_free",
     "pace.guaranteed_share",
+    "pace.read_every",
     "pace.failover_after",
     "sender.shards",
     "sender.drain_timeout",

@@ -81,6 +81,7 @@ fn scale(config: &mut Config) {
         &mut config.breaker.base,
         &mut config.breaker.max,
         &mut config.pace.failover_after,
+        &mut config.pace.read_every,
     ];
     let kept = config.retention.campaigns.as_mut();
     for wait in waits.into_iter().chain(kept) {

@@ -22,7 +22,7 @@
 //! | `ct:erasures` | stream | proof of each erasure, without personal data |
 //! | `ct:archived` | hash | id → seq, wall ms and folder of a campaign that was archived |
 //! | `ct:halts` | hash | what is paused or halted, and why |
-//! | `ct:webhooks` | hash | when a receipt of each number was last heard, when anything was, and where we listen |
+//! | `ct:webhooks` | hash | when a receipt of each number was last heard, when anything was, when Meta last changed a number, and where we listen |
 //! | `ct:version` | string | raised by every change a node must hear of |
 //! | `ct:events` | channel | the new version |
 //! | `ct:installation` | string | random name of this installation and the key of its hashes |

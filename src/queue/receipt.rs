@@ -72,6 +72,17 @@ pub async fn note_listen(connection: &mut Connection, address: &str) -> Result<(
     Ok(connection.hset(keys::WEBHOOKS, "listen", address).await?)
 }
 
+/// Notes that Meta changed something of a number, so that its owner reads its fields.
+pub async fn note_numbers_changed(connection: &mut Connection, at_ms: u64) -> Result<(), QueueError> {
+    Ok(connection.hset(keys::WEBHOOKS, "numbers_changed", at_ms).await?)
+}
+
+/// When Meta last said that something of a number changed, in wall ms; 0: never.
+pub async fn numbers_changed_ms(connection: &mut Connection) -> Result<u64, QueueError> {
+    let at: Option<u64> = connection.hget(keys::WEBHOOKS, "numbers_changed").await?;
+    Ok(at.unwrap_or(0))
+}
+
 /// When webhooks were last heard.
 pub async fn heard(connection: &mut Connection) -> Result<Heard, QueueError> {
     let fields: Vec<(String, String)> = connection.hgetall(keys::WEBHOOKS).await?;

@@ -34,6 +34,11 @@ impl Query {
         self.0.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_str())
     }
 
+    /// Whether no other field is asked for than this one.
+    pub(crate) fn asks_only(&self, field: &str) -> bool {
+        self.get("fields").is_none_or(|fields| fields == field)
+    }
+
     /// The same parameters but for where the page begins; the token is never among them.
     fn after(&self, cursor: usize) -> String {
         let mut url = reqwest::Url::parse("http://sim/").expect("a constant address is one");

@@ -94,3 +94,17 @@ fn the_lanes_of_a_number_that_is_stopped_for_long_move_to_another() {
     rig.judge("a", &states);
     serve.stop();
 }
+
+#[test]
+fn a_number_keeps_the_throughput_that_meta_grants_it() {
+    // The simulator grants the default of 80 a second; the configuration hopes for more.
+    let rig = Rig::new(1, "200/s", sim(|config| config.rate_per_s = 80));
+    let serve = rig.serve();
+    let pace = || rig.json(&["number", "list"], 0)["pace_per_s"].as_f64();
+    wait_until("meta's grant is known", || pace() == Some(80.0));
+    rig.campaign("a", 0, 100);
+    let states = rig.done("a");
+    let ledger = rig.judge("a", &states);
+    assert_eq!(ledger.refused.get(&130_429), None, "{ledger:?}");
+    serve.stop();
+}

@@ -31,6 +31,7 @@ impl Control {
         }
         let running: Vec<CampaignSeq> =
             self.state.told.iter().filter(|(_, setup)| setup.running).map(|(seq, _)| *seq).collect();
+        self.look_at_facts().await?;
         self.ownership.offer(&self.config.numbers);
         // One process watches campaigns to their end for all.
         let leads = self.ownership.leads();
@@ -206,7 +207,11 @@ impl Control {
                 let rate_per_s = (view.begun - before) as f64 / elapsed;
                 self.meter(&view, rate_per_s);
                 board.rate_per_s += rate_per_s;
-                board.numbers.push(BoardNumber::new(&view, rate_per_s, now));
+                let mut shown = BoardNumber::new(&view, rate_per_s, now);
+                let facts = self.state.facts.known.get(&view.id).cloned().unwrap_or_default();
+                (shown.meta_status, shown.quality, shown.throughput) =
+                    (facts.status, facts.quality, facts.throughput);
+                board.numbers.push(shown);
             }
         }
         self.tell_owners(&mut board);

@@ -22,6 +22,7 @@ impl Resolver<'_> {
             floor: self.percent("pace.floor", "5%", (0.1, 100.0))?,
             keep_free: self.percent("pace.keep_free", "0%", (0.0, 90.0))?,
             guaranteed_share: self.percent("pace.guaranteed_share", "5%", (0.0, 25.0))?,
+            read_every: self.duration("pace.read_every", "15m", SECOND * 10, DAY)?,
             failover_after: self.duration("pace.failover_after", "5m", SECOND, DAY)?,
         })
     }

@@ -99,6 +99,10 @@ impl Writer {
         for (scope, reason) in &plan.stops {
             self.stop(scope, *reason).await?;
         }
+        if plan.numbers_changed {
+            let now_ms = clock::wall().0;
+            self.link.call(async |redis| receipt::note_numbers_changed(redis, now_ms).await).await?;
+        }
         let most = |lane: &LaneId| known.get(&lane.campaign).map_or(0, |now| now.campaign.retry.max_attempts);
         let lanes = plan.lanes.into_iter().map(|(lane, all)| (lane, most(&lane), all));
         let mut written = stream::iter(lanes.map(|(lane, most, all)| self.lane(lane, most, all)))

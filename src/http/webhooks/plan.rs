@@ -6,7 +6,7 @@ use super::known::Now;
 use super::notes::{self, Noted, Said};
 use super::secrets::Accounts;
 use super::stops;
-use crate::cloud::webhook::{Event, Reference, Status};
+use crate::cloud::webhook::{AccountEvent, Event, Reference, Status};
 use crate::domain::ids::{CampaignSeq, LaneId, NumberId};
 use crate::domain::receipt::{Heard, Outcome, Receipt, ReceiptKind};
 use crate::metrics::Ignored;
@@ -34,6 +34,8 @@ pub(super) struct Plan {
     pub(super) lanes: BTreeMap<LaneId, Vec<(Receipt, Heard)>>,
     /// What stops, and by which row of the error table.
     pub(super) stops: BTreeMap<Scope, u8>,
+    /// Meta changed something of a number: its throughput or its quality.
+    pub(super) numbers_changed: bool,
     /// What people said, and when it was heard in wall ms. Who acts on it does so in `Writer::write`, before Meta is
     /// told that we have it; an error there has the body sent again.
     pub(super) said: Vec<(Said, u64)>,
@@ -82,6 +84,7 @@ impl Plan {
                     if stops::warns(&event) {
                         self.warnings.push(format!("{event:?} of account {account}"));
                     }
+                    self.numbers_changed |= matches!(*event, AccountEvent::NumberQuality { .. });
                     if let Some((scope, code)) = stops::stop(&account, &event) {
                         let reason = rules.table.code(code).map_or(0, |row| row.reason);
                         self.stops.entry(scope).or_insert(reason);
@@ -283,6 +286,14 @@ mod tests {
         let other = planned(&of("999"), CampaignState::Running);
         assert_eq!((other.stops.len(), other.strange, other.noted.len()), (0, 1, 0));
         assert_eq!(own.noted[0].kind, "account_disabled");
+        assert!(!own.numbers_changed);
+    }
+
+    #[test]
+    fn an_upgrade_of_a_number_has_its_fields_read() {
+        let upgrade = json!({"entry": [{"id": "100", "changes": [{"field": "phone_number_quality_update",
+            "value": {"display_phone_number": "15550001", "event": "THROUGHPUT_UPGRADE"}}]}]});
+        assert!(planned(&upgrade, CampaignState::Running).numbers_changed);
     }
 
     #[test]

@@ -28,16 +28,20 @@ impl Judge {
         };
         let elapsed = now.since(self.first.unwrap_or(now));
         let number = &mut self.numbers[known];
-        number.probes += 1;
-        number.worst_probes.record(now);
-        number.worst_probes_scaled.record(now);
+        let query = Query::parse(query);
+        // Whoever wants to know more than whether anybody answers is no probe.
+        if query.asks_only("id") {
+            number.probes += 1;
+            number.worst_probes.record(now);
+            number.worst_probes_scaled.record(now);
+        }
         if let Err(refusal) = check_token(&self.validity, token) {
             return answer(reply::error(refusal, None, trace));
         }
         let subject = [self.keys.bytes(Domain::Name, number.name.as_bytes()), number.probes];
         let delay = self.latency.draw(self.keys, subject);
         let struck = self.faults.draw(self.keys, number.fault_mask, Target::Probes, elapsed, subject);
-        let reply = reply::number(&number.name, number.rate_per_s, &Query::parse(query));
+        let reply = reply::number(&number.name, number.rate_per_s, &query);
         let Some((position, kind)) = struck else {
             return Decision { delay, ..answer(reply) };
         };
