@@ -126,7 +126,14 @@ impl World {
 
     fn message(&mut self) -> Message<()> {
         self.next += 1;
-        Message { index: self.next, generation: 1, attempt: 0, loaded_at: self.now.wall, payload: () }
+        Message {
+            index: self.next,
+            generation: 1,
+            attempt: 0,
+            loaded_at: self.now.wall,
+            stopped: None,
+            payload: (),
+        }
     }
 
     fn view(&self) -> LaneView {

@@ -12,5 +12,6 @@ pub mod ownership;
 pub mod receipts;
 pub mod retention;
 pub mod serve;
+pub mod stops;
 pub mod store;
 mod unbegun;

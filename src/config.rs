@@ -63,6 +63,8 @@ pub struct Config {
     pub calendar: CalendarConfig,
     /// `[retention]`
     pub retention: RetentionConfig,
+    /// `[stops]`
+    pub stops: StopsConfig,
     /// Every wait is divided by this; more than 1 only with a loopback `cloud.url`.
     pub time_scale: u32,
 }
@@ -216,6 +218,14 @@ pub struct BreakerConfig {
 pub struct RetentionConfig {
     /// How long after its end a campaign is archived by itself; None: never. Default none.
     pub campaigns: Option<Duration>,
+}
+
+/// `[stops]`
+#[derive(Clone, Debug)]
+pub struct StopsConfig {
+    /// A copy of the stop list that was not found current for so long stops the process. Default 5s. Not scaled: Redis
+    /// runs in real time.
+    pub stale_after: Duration,
 }
 
 /// `[http]`

@@ -16,4 +16,5 @@ pub mod person;
 pub mod pix;
 pub mod receipt;
 pub mod record;
+pub mod stop;
 pub mod template;

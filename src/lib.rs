@@ -29,6 +29,7 @@
 //!  sending, accepted, held, in doubt ─ receipt: failed ─► waiting (once, by the error table) | failed
 //!  failed ─ campaign retry: a code with which Meta certainly took nothing ─► waiting
 //!  queued, waiting ─ person erase ─► suppressed
+//!  sending ─ in the stop list, not begun ─► suppressed
 //! ```
 //!
 //! [`domain::record`] has the bytes and the transitions, `queue/*.lua` carry them out.
@@ -58,6 +59,7 @@
 //! | priorities, guaranteed shares, weights, whose turn it is | `policy::shard::agenda`, `policy::shard::listing` |
 //! | when people may be written to | [`domain::calendar`], `config/calendars.toml`; for shards: [`app::hours`]; a campaign's own `hours`: [`domain::hours`] |
 //! | a campaign's share of the pace | `policy::shard::lane` |
+//! | who is not to be written to | [`domain::stop`], [`policy::stops`] (in memory), [`queue::stops`] (the log), [`app::stops`] (followed) |
 //! | when a campaign begins or pauses by itself (`--at`, `--first`, brake) | `app::control::stops`, [`policy::first`], [`policy::brake`] |
 //! | pause, ends of campaigns, signals | [`app::control`], [`app::serve`] |
 //! | what Meta says of numbers | [`policy::facts`], `app::control::facts` |

@@ -15,7 +15,9 @@ use std::time::Duration;
 use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
+use crate::clock::WallMs;
 use crate::domain::ids::NumberId;
+use crate::domain::stop::StopKind;
 use crate::policy::classify::table::Row;
 use crate::policy::classify::{Kind, Scope};
 
@@ -152,6 +154,20 @@ const REDIS_ERRORS: Family = Family {
     labels: &[],
     help: "Calls to Redis that failed. A rise stops sending: look at Redis, its memory and its disk.",
 };
+const STOP_LIST: Family = Family {
+    name: "carteiro_stop_list",
+    kind: FamilyKind::Gauge,
+    labels: &["kind"],
+    help: "Stops in this process' copy of the stop list, by kind. A sudden rise of optout: look at what people are \
+           told; a fall: somebody took stops back, or Redis was restored from a backup.",
+};
+const STOP_LIST_CURRENT: Family = Family {
+    name: "carteiro_stop_list_current_timestamp_seconds",
+    kind: FamilyKind::Gauge,
+    labels: &[],
+    help: "When the copy of the stop list was last found current. Older than stops.stale_after: the process claims \
+           nothing; look at Redis and at the line to it.",
+};
 const RELOADS: Family = Family {
     name: "carteiro_reloads_total",
     kind: FamilyKind::Counter,
@@ -167,7 +183,7 @@ const BUILD_INFO: Family = Family {
 };
 
 /// Every family.
-pub const FAMILIES: [Family; 28] = [
+pub const FAMILIES: [Family; 30] = [
     ATTEMPTS,
     SEND_SECONDS,
     IN_FLIGHT,
@@ -182,6 +198,8 @@ pub const FAMILIES: [Family; 28] = [
     CLAIM_SECONDS,
     SETTLE_SECONDS,
     REDIS_ERRORS,
+    STOP_LIST,
+    STOP_LIST_CURRENT,
     RELOADS,
     BUILD_INFO,
     webhooks::REQUESTS,
@@ -301,6 +319,16 @@ impl Metrics {
         let codes = row.codes_text();
         let code = if codes.is_empty() { &row.name } else { &codes };
         self.counter(THROTTLED, &[scope.name(), code]).increment(1);
+    }
+
+    /// The stop list was found current: stops by kind, and when.
+    pub fn set_stops(&self, counts: &[(StopKind, u64)], now: WallMs) {
+        #[allow(clippy::cast_precision_loss, reason = "counts and wall milliseconds stay far below 2^53")]
+        for (kind, count) in counts {
+            self.gauge(STOP_LIST, &[kind.as_str()]).set(*count as f64);
+        }
+        #[allow(clippy::cast_precision_loss, reason = "counts and wall milliseconds stay far below 2^53")]
+        self.gauge(STOP_LIST_CURRENT, &[]).set(now.0 as f64 / 1_000.0);
     }
 
     /// The configuration was read again, and taken or refused.

@@ -13,3 +13,4 @@ pub mod pace;
 pub mod retry;
 pub mod route;
 pub mod shard;
+pub mod stops;

@@ -23,6 +23,7 @@ pub mod owner;
 pub mod receipt;
 pub mod script;
 pub mod seen;
+pub mod stops;
 pub mod time;
 
 pub use error::QueueError;

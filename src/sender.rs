@@ -8,5 +8,6 @@ pub mod driver;
 pub mod meters;
 pub mod orders;
 pub mod pool;
+pub mod stops;
 pub mod thread;
 mod turn;

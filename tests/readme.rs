@@ -72,6 +72,7 @@ fn the_readme_explains_every_word_for_being_blocked() {
         Blocked::Draining,
         Blocked::Hours,
         Blocked::Clock,
+        Blocked::StopList,
         Blocked::Slots,
         Blocked::Connection,
     ];

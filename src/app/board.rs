@@ -109,6 +109,7 @@ pub fn word(why: Blocked) -> &'static str {
         Blocked::Journal => "journal",
         Blocked::Draining => "draining",
         Blocked::Clock => "clock",
+        Blocked::StopList => "stop_list",
         Blocked::Hours => "hours",
         Blocked::Slots => "slots",
         Blocked::Connection => "connection",

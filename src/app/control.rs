@@ -25,6 +25,7 @@ use self::division::Standing;
 use super::catalog::{Catalog, Known};
 use super::hours::HoursBook;
 use super::ownership::{News, Ownership};
+use super::stops::Stops;
 use crate::clock::{self, Mono};
 use crate::config::{Config, NumberConfig};
 use crate::domain::campaign::CampaignState;
@@ -60,6 +61,8 @@ pub(super) struct Control {
     pub(super) config: Config,
     /// Which numbers are ours.
     pub(super) ownership: Rc<Ownership>,
+    /// Who is not to be written to.
+    pub(super) stops: Rc<Stops>,
     /// Says which of them come and go.
     pub(super) news: UnboundedReceiver<News>,
     pub(super) http: String,
@@ -232,10 +235,13 @@ impl Control {
             let quiet = &self.state.quiet;
             self.state.scanned.retain(|seq, _| quiet.get(seq).is_some_and(|until| now < *until));
         }
+        let stops = self.stops.clone();
         let (version, halts, records) = self
             .link
             .call(async |redis| {
                 let version = campaigns::version(redis).await?;
+                // What was stopped before the announcement is in force when it is acknowledged.
+                stops.advance(redis).await?;
                 let seqs: Vec<CampaignSeq> =
                     campaigns::list(redis).await?.into_iter().map(|(seq, _)| seq).collect();
                 Ok((version, halts::read(redis).await?, campaigns::read_all(redis, &seqs).await?))

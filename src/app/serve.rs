@@ -16,6 +16,7 @@ use super::hours::HoursBook;
 use super::ownership::{JoinError, News, Ownership};
 use super::receipts;
 use super::retention::Retention;
+use super::stops::Stops;
 use super::store::{Installation, Store, StoreError};
 use super::unbegun;
 use crate::clock;
@@ -209,9 +210,13 @@ impl Serving {
         let hours = HoursBook::new()?;
         let (keeper, place) = journal.unzip();
         let token = ownership.token();
-        let common = Common { endpoint: &endpoint, store: &store, token, journal: place.as_ref() };
+        let shift = config.calendar.clock_shift_ms;
+        let stops = Stops::start(&mut store, &config.stops, shift, metrics.clone()).await?;
+        let common =
+            Common { endpoint: &endpoint, store: &store, token, journal: place.as_ref(), stops: &stops };
         let shards = shards(&config, &common, &table, &metrics, &reports)?;
         ownership.attach(shards.iter().map(|shard| shard.events.clone()).collect());
+        stops.attach(shards.iter().map(|shard| shard.events.clone()).collect());
         let link = Link::new(store.client.clone(), store.timeouts, |_| ());
         let announced = Rc::new(Notify::new());
         let readiness = Readiness::starting(READY_PART);
@@ -226,6 +231,8 @@ impl Serving {
         })];
         helpers.push(tokio::task::spawn_local(upkeep(metrics.clone())));
         helpers.push(tokio::task::spawn_local(ownership.clone().run()));
+        let leader = ownership.clone();
+        helpers.push(tokio::task::spawn_local(stops.clone().run(move || leader.leads())));
         helpers.push(tokio::task::spawn_local(listen(
             (store.client.clone(), store.timeouts),
             announced.clone(),
@@ -235,6 +242,7 @@ impl Serving {
         let watcher = store.server.take().map(watch);
         let control = Control {
             ownership: ownership.clone(),
+            stops,
             news,
             http: http.to_string(),
             link,
@@ -278,11 +286,12 @@ struct Common<'a> {
     store: &'a Store,
     token: u64,
     journal: Option<&'a journal::Place>,
+    stops: &'a Stops,
 }
 
 fn shards(
     config: &Config,
-    &Common { endpoint, store, token, journal }: &Common<'_>,
+    &Common { endpoint, store, token, journal, stops }: &Common<'_>,
     table: &Arc<ErrorTable>,
     metrics: &Arc<Metrics>,
     reports: &mpsc::UnboundedSender<Report>,
@@ -301,6 +310,7 @@ fn shards(
             token,
             installation: name.clone(),
             max_chunks: config.sender.max_chunks,
+            stops: stops.list.clone(),
             metrics: metrics.clone(),
             journal: journal.cloned(),
             reports: reports.clone(),

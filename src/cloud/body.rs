@@ -7,7 +7,7 @@ use serde_json::{Value as Json, json};
 
 use crate::domain::campaign::Campaign;
 use crate::domain::ids::WireId;
-use crate::domain::template::{Button, Header, Param, Payment, Text, Value};
+use crate::domain::template::{Button, Category, Header, Param, Payment, Text, Value};
 
 /// A campaign's request, ready to be filled.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub struct Body {
     segments: Vec<Segment>,
     /// Bytes of the fixed parts, a hint for the buffer.
     fixed_bytes: usize,
+    account: Box<str>,
+    marketing: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,7 +64,18 @@ impl Body {
             if let Segment::Fixed(bytes) = segment { bytes.len() } else { 0 }
         };
         let fixed_bytes = segments.iter().map(bytes).sum();
-        Self { segments, fixed_bytes }
+        let marketing = campaign.template.category == Category::Marketing;
+        Self { segments, fixed_bytes, account: campaign.account.as_str().into(), marketing }
+    }
+
+    /// The account that sends it.
+    pub fn account(&self) -> &str {
+        &self.account
+    }
+
+    /// Whether it is marketing, which people can stop by itself.
+    pub fn is_marketing(&self) -> bool {
+        self.marketing
     }
 
     /// Writes the request of one message. `value` gives the row's variables.

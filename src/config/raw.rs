@@ -66,6 +66,7 @@ pub const KEYS: &[&str] = &[
     "journal.segment_bytes",
     "journal.segment_age",
     "retention.campaigns",
+    "stops.stale_after",
 ];
 
 /// Lists of tables (`[[account]]`) and their keys.

@@ -15,7 +15,8 @@ use super::load::LoadOptions;
 use super::raw::{Entry, Origin, Raw, RawItem, RawValue};
 use super::{
     AccountConfig, BreakerConfig, CloudConfig, Config, HttpConfig, JournalConfig, NumberConfig,
-    OwnershipConfig, ProxyConfig, RetentionConfig, Secret, SenderConfig, WebhooksConfig, proxy, value,
+    OwnershipConfig, ProxyConfig, RetentionConfig, Secret, SenderConfig, StopsConfig, WebhooksConfig, proxy,
+    value,
 };
 use crate::domain::ids::NumberId;
 
@@ -64,6 +65,7 @@ pub(super) fn resolve(raw: &Raw, options: &LoadOptions) -> Result<(Config, Vec<O
         journal,
         calendar,
         retention: r.retention()?,
+        stops: StopsConfig { stale_after: r.duration("stops.stale_after", "5s", SECOND * 2, SECOND * 60)? },
         time_scale,
     };
     scale(&mut config);

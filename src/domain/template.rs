@@ -133,12 +133,24 @@ pub struct Template {
     pub name: String,
     /// Language code at Meta, such as `pt_BR`.
     pub language: String,
+    /// Its category at Meta.
+    pub category: Category,
     /// Header, if it has one.
     pub header: Option<Header>,
     /// Body.
     pub body: Text,
     /// Buttons in order.
     pub buttons: Vec<Button>,
+}
+
+/// What a template is for, at Meta.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Category {
+    /// Of a transaction or an account: reminders, boletos, receipts.
+    #[default]
+    Utility,
+    /// Offers and news; people can stop it by itself.
+    Marketing,
 }
 
 /// Most payment buttons of a template.

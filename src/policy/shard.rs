@@ -12,16 +12,16 @@
 //! settled, what is given back and who slows down. The order of checks, with places kept for what is not there yet:
 //!
 //! ```text
-//!  claim:  drain · lease · journal · clock · redis · number (paused, halted) · breaker · throttle · [stop list fresh] · lane
+//!  claim:  drain · lease · journal · clock · redis · number (paused, halted) · breaker · throttle · stop list fresh · lane
 //!          (campaign, template, hours) · [budget] · [cap] · free slots
-//!  send:   connection ready · pace · lease · number · campaign · template · [stop list] · validity · hours
+//!  send:   connection ready · pace · lease · number · campaign · template · stop list · validity · hours
 //! ```
 //!
 //! A message that a limit refused costs no attempt and moves nowhere: numbers and lanes are indexed by when they may
 //! next act, so a million blocked messages cost nothing.
 //!
 //! Files: `event` and `setup` the words of the contract · `agenda` which lane is next · `listing` which lanes stand there, and the line of claimed messages · `lane` which messages are claimed, given back and settled · `share` what one campaign may use of a number · `tempo` a pace that follows refusals · `number` what one number does next ·
-//! `verdict` what a reply changes · `hours` which lanes are closed by the clock on the wall · `tenure` numbers that come and go, and the lease.
+//! `verdict` what a reply changes · `hours` which lanes are closed by the clock on the wall · `tenure` numbers that come and go, and the lease · `stops` the stop list.
 
 mod agenda;
 mod event;
@@ -32,6 +32,7 @@ mod listing;
 mod number;
 mod setup;
 mod share;
+mod stops;
 mod tempo;
 mod tenure;
 #[cfg(test)]
@@ -95,6 +96,9 @@ pub struct Shard<P> {
     /// Until when what is here is ours; None: for ever.
     lease: Option<Mono>,
     lapsed: bool,
+    /// Until when the copy of the stop list is current; None: there is none to wait for.
+    stops: Option<Mono>,
+    stops_stale: bool,
     journal: bool,
     /// The wall clock agrees with Redis'.
     clock: bool,
@@ -160,6 +164,8 @@ impl<P> Shard<P> {
             redis: true,
             lease: None,
             lapsed: false,
+            stops: None,
+            stops_stale: false,
             journal: true,
             clock: true,
             draining: false,
@@ -213,7 +219,8 @@ impl<P> Shard<P> {
         let settle = self.settles.front().map(|(at, _)| *at);
         let line = self.line.next_probe_at().filter(|_| !self.draining);
         let lease = self.lease.filter(|_| !self.lapsed);
-        [wake, settle, line, lease].into_iter().flatten().min()
+        let stops = self.stops.filter(|_| !self.stops_stale);
+        [wake, settle, line, lease, stops].into_iter().flatten().min()
     }
 
     fn mark(&mut self, number: usize) {

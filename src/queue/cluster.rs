@@ -189,6 +189,7 @@ fn route(cmd: &Cmd) -> Route {
         "SCRIPT" | "FLUSHALL" => return Route::All,
         "EVAL" | "EVALSHA" => words.nth(2),
         "MEMORY" | "OBJECT" => words.nth(1),
+        "XREAD" => words.find(|word| word.eq_ignore_ascii_case(b"STREAMS")).and_then(|_| words.next()),
         name if WITHOUT_KEY.contains(&name) => None,
         _ => words.next(),
     };
@@ -232,6 +233,7 @@ mod tests {
         check(&["get", "foo"], Route::Slot(12_182));
         check(&["EVALSHA", "abc", "2", "{foo}:a", "{foo}:b", "1"], Route::Slot(12_182));
         check(&["MEMORY", "USAGE", "foo"], Route::Slot(12_182));
+        check(&["XREAD", "BLOCK", "9", "STREAMS", "foo", "1-0"], Route::Slot(12_182));
         check(&["INFO", "memory"], Route::Any);
         check(&["TIME"], Route::Any);
         check(&["SCRIPT", "LOAD", "return 1"], Route::All);

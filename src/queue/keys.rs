@@ -20,6 +20,9 @@
 //! | `ct:media:<account>` | hash | content (SHA-256 and type) → Meta's media id and when it was uploaded |
 //! | `ct:erased` | set | keyed hashes of people who were erased |
 //! | `ct:erasures` | stream | proof of each erasure, without personal data |
+//! | `ct:{stop}` | stream | the stop list: entry `<version>-0` → up to 1,000 stops of one kind, packed |
+//! | `ct:{stop}:base` | hash | stream and version of what the log was trimmed for |
+//! | `ct:{stop}:base:<version>-<nonce>` | stream | everything that held at that version, packed alike |
 //! | `ct:archived` | hash | id → seq, wall ms and folder of a campaign that was archived |
 //! | `ct:halts` | hash | what is paused or halted, and why |
 //! | `ct:webhooks` | hash | when a receipt of each number was last heard, when anything was, when Meta last changed a number, and where we listen |
@@ -40,6 +43,10 @@ pub const CAMPAIGNS_SEQ: &str = "ct:campaigns:seq";
 pub const ERASED: &str = "ct:erased";
 /// Proofs of erasures.
 pub const ERASURES: &str = "ct:erasures";
+/// The stop list's log.
+pub const STOP: &str = "ct:{stop}";
+/// Which stream is the stop list's base.
+pub const STOP_BASE: &str = "ct:{stop}:base";
 /// Archived campaigns by id.
 pub const ARCHIVED: &str = "ct:archived";
 /// Ownership: the last fencing token.

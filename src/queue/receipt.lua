@@ -65,7 +65,7 @@ local function note(first, n, before, after, mark, due)
   local from, to = math.floor(head / 16), math.floor(head_after / 16)
   if from > 0 then count('s' .. from, -n) end
   count('s' .. to, n)
-  if from == 5 or from == 6 or from == 9 then count('r' .. from .. '.' .. why, -n) end
+  if from == 5 or from == 6 or from == 8 or from == 9 then count('r' .. from .. '.' .. why, -n) end
   if to == 5 then count('r5.' .. why_after, n) end
   for index = first, first + n - 1 do
     if to == 4 then

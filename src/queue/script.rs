@@ -44,6 +44,8 @@ scripts! {
     ANNOUNCE = "announce.lua";
     HALT = "halt.lua";
     SUPPRESS = "suppress.lua";
+    STOP = "stop.lua";
+    STOP_BASE = "stop_base.lua";
 }
 
 impl Script {

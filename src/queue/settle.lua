@@ -43,7 +43,7 @@ for at = 1, #ARGV[1], 18 do
   end
   if wrote > 0 then
     count('s' .. state, wrote)
-    if state == 5 or state == 6 or state == 9 then count('r' .. state .. '.' .. reason, wrote) end
+    if state == 5 or state == 6 or state == 8 or state == 9 then count('r' .. state .. '.' .. reason, wrote) end
     if state == 4 then
       for _, index in ipairs(moved) do redis.call('ZADD', KEYS[3], due, index) end
     end

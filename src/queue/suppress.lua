@@ -17,6 +17,9 @@ for at = 1, #ARGV[2], 4 do
     if state == 4 then waiting = waiting + 1 end
   end
 end
-if suppressed > 0 then redis.call('HINCRBY', KEYS[1], 's8', suppressed) end
+if suppressed > 0 then
+  redis.call('HINCRBY', KEYS[1], 's8', suppressed)
+  redis.call('HINCRBY', KEYS[1], 'r8.' .. ARGV[1], suppressed)
+end
 if waiting > 0 then redis.call('HINCRBY', KEYS[1], 's4', -waiting) end
 return suppressed

@@ -181,6 +181,7 @@ impl Driver {
         match event {
             Event::Input(Input::Forget(seq)) => {
                 self.bodies.remove(&seq);
+                self.orders.stops.forget(seq);
                 self.input(Input::Forget(seq));
             }
             Event::Input(Input::Lease(until)) => {
@@ -214,6 +215,7 @@ impl Driver {
                 self.input(Input::Redis(false));
             }
             Event::Body(seq, body) => {
+                self.orders.stops.know(seq, body.account(), body.is_marketing());
                 self.bodies.insert(seq, body);
             }
             Event::Number(id, token) => self.route(id, token),
@@ -408,6 +410,10 @@ impl Driver {
 
     /// Prepares a request; it leaves at the end of the turn.
     fn send(&mut self, flight: FlightId, number: NumberId, lane: LaneId, message: &Message<Payload>) {
+        if let Some(reason) = self.stopped(lane, message) {
+            let _gone = self.events.send(Event::Input(Input::Stopped(flight, reason)));
+            return;
+        }
         let request = self.request(&number, lane, message);
         let (Some(request), Some(Ready { id, jobs, .. })) = (request, self.pool.take()) else {
             // Without a route or a body nothing may leave; the message is given back.
@@ -427,6 +433,13 @@ impl Driver {
         self.busy.insert(flight, Flying { connection: id, jobs, number, message, generation, began });
     }
 
+    /// The last look at the stop list, if it has changed since the message was claimed.
+    fn stopped(&self, lane: LaneId, message: &Message<Payload>) -> Option<u8> {
+        let (stops, Payload { chunk, row, looked_up }) = (&self.orders.stops, &message.payload);
+        let changed = stops.version() != *looked_up;
+        changed.then(|| stops.look(lane.campaign, chunk, *row, clock::wall())).flatten()
+    }
+
     fn request(
         &self,
         number: &NumberId,
@@ -439,7 +452,7 @@ impl Driver {
             message: crate::domain::ids::MessageId { lane, index: message.index },
             generation: message.generation,
         };
-        let Payload { chunk, row } = &message.payload;
+        let Payload { chunk, row, .. } = &message.payload;
         let written = body.render(chunk.phone(*row), &id, |variable| chunk.value(*row, variable));
         Request::builder()
             .method(Method::POST)

@@ -18,6 +18,7 @@ use crate::queue::lane::{self, Claimed, Standing};
 use crate::queue::link::Link;
 
 use super::chunks::Chunks;
+use super::stops::Stops;
 
 /// What the driver needs to write a message: its chunk and its row there.
 #[derive(Clone, Debug)]
@@ -26,6 +27,8 @@ pub struct Payload {
     pub chunk: Chunk,
     /// The row.
     pub row: usize,
+    /// Version of the stop list under which it was looked up.
+    pub looked_up: u64,
 }
 
 /// Carries out orders on one link.
@@ -37,6 +40,8 @@ pub struct Orders {
     token: Rc<Cell<u64>>,
     /// The token under which each lane was adopted: it stays the lane's until it is adopted anew.
     adopted: Rc<RefCell<HashMap<LaneId, u64>>>,
+    /// Who is not to be written to.
+    pub stops: Stops,
 }
 
 /// How long calls took, for the metrics.
@@ -50,9 +55,9 @@ pub enum Timed {
 
 impl Orders {
     /// Orders under this fencing token.
-    pub fn new(link: Link, chunks: Rc<Chunks>, unpacker: Unpacker, token: u64) -> Self {
+    pub fn new(link: Link, chunks: Rc<Chunks>, unpacker: Unpacker, token: u64, stops: Stops) -> Self {
         let (unpacker, token) = (Rc::new(RefCell::new(unpacker)), Rc::new(Cell::new(token)));
-        Self { link, chunks, unpacker, token, adopted: Rc::default() }
+        Self { link, chunks, unpacker, token, adopted: Rc::default(), stops }
     }
 
     /// Lanes are adopted under this token from now on; tokens only grow.
@@ -105,12 +110,16 @@ impl Orders {
                 Some(chunk) => chunk,
                 None => self.chunk(id, *index).await?,
             };
+            let row = (*index - chunk.first) as usize;
+            // The version first: what is added while we look is looked up again.
+            let looked_up = self.stops.version();
             messages.push(Message {
                 index: *index,
                 generation: record.generation,
                 attempt: record.attempt,
                 loaded_at: WallMs(chunk.loaded_at_ms),
-                payload: Payload { chunk: chunk.clone(), row: (*index - chunk.first) as usize },
+                stopped: self.stops.look(id.campaign, &chunk, row, clock::wall()),
+                payload: Payload { chunk: chunk.clone(), row, looked_up },
             });
             last = Some(chunk);
         }

@@ -12,6 +12,7 @@ use super::driver::{Driver, Event, Report};
 use super::meters::Meters;
 use super::orders::Orders;
 use super::pool::Pool;
+use super::stops::Stops;
 use super::turn::Turn;
 use crate::cloud::connection::Gate;
 use crate::cloud::endpoint::Endpoint;
@@ -24,6 +25,7 @@ use crate::policy::shard::{Shard, ShardConfig};
 use crate::queue::client::Client;
 use crate::queue::codec::Unpacker;
 use crate::queue::link::{Link, Timeouts};
+use crate::queue::stops::StopList;
 
 /// Everything a shard is started with.
 #[derive(Debug)]
@@ -50,6 +52,8 @@ pub struct ShardStart {
     pub installation: String,
     /// Chunks kept at most.
     pub max_chunks: usize,
+    /// Who is not to be written to.
+    pub stops: Arc<StopList>,
     /// Where it counts.
     pub metrics: Arc<Metrics>,
     /// Where its journal goes; None: it has none.
@@ -110,7 +114,7 @@ fn driver(
     Driver {
         shard: start.shard,
         machine: Shard::new(start.config, start.seed),
-        orders: Orders::new(link, chunks, unpacker, start.token),
+        orders: Orders::new(link, chunks, unpacker, start.token, Stops::new(start.stops)),
         endpoint: Rc::new(start.endpoint),
         cloud: start.cloud,
         probes,

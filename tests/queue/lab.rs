@@ -107,10 +107,9 @@ pub(crate) async fn stored(redis: &mut Connection, id: LaneId) -> Stored {
         assert_eq!(counters.of(state), count as u64, "the counter of {state:?}: {counters:?}");
     }
     let mut reasons = BTreeMap::new();
-    for record in records
-        .iter()
-        .filter(|record| matches!(record.state, State::Failed | State::InDoubt | State::Expired))
-    {
+    for record in records.iter().filter(|record| {
+        matches!(record.state, State::Failed | State::InDoubt | State::Suppressed | State::Expired)
+    }) {
         *reasons.entry((record.state, record.reason)).or_insert(0u64) += 1;
     }
     assert_eq!(counters.reasons, reasons);

@@ -12,4 +12,5 @@ mod receipts;
 mod servers;
 mod several;
 mod states;
+mod stopping;
 mod writes;

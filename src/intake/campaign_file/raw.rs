@@ -43,6 +43,7 @@ pub(super) struct RawCampaign {
 pub(super) struct RawTemplate {
     pub(super) name: Words,
     pub(super) language: Words,
+    pub(super) category: Option<Words>,
     pub(super) header: Option<Spanned<RawHeader>>,
     pub(super) body: Words,
     #[serde(default)]

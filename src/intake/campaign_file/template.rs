@@ -6,8 +6,8 @@ use super::raw::{RawButton, RawHeader, RawTemplate, Words};
 use super::text::{self, Slots};
 use super::{Fault, did_you_mean};
 use crate::domain::template::{
-    BODY_MAX_CHARS, BUTTONS_MAX, Button, HEADER_MAX_CHARS, Header, PAYMENT_BUTTONS_MAX, Payment, Template,
-    Text, Value,
+    BODY_MAX_CHARS, BUTTONS_MAX, Button, Category, HEADER_MAX_CHARS, Header, PAYMENT_BUTTONS_MAX, Payment,
+    Template, Text, Value,
 };
 
 const URL_BUTTONS_MAX: usize = 2;
@@ -47,10 +47,23 @@ pub(super) fn template(raw: &RawTemplate, slots: &mut dyn Slots) -> Result<Templ
     Ok(Template {
         name: name.clone(),
         language: raw.language.get_ref().clone(),
+        category: raw.category.as_ref().map_or(Ok(Category::default()), category)?,
         header,
         body,
         buttons: buttons(&raw.buttons, slots)?,
     })
+}
+
+fn category(words: &Words) -> Result<Category, Fault> {
+    match words.get_ref().as_str() {
+        "utility" => Ok(Category::Utility),
+        "marketing" => Ok(Category::Marketing),
+        other => {
+            let message = format!("`{other}` is none of utility, marketing");
+            Err(Fault::new(Some(words.span().start), "template.category", message)
+                .maybe_hint(did_you_mean(other, ["utility", "marketing"])))
+        }
+    }
 }
 
 fn check_language(words: &Words) -> Result<(), Fault> {

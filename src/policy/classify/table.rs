@@ -43,6 +43,18 @@ pub mod own {
     pub const REFUSED_WITHOUT_BODY: u8 = 14;
     /// The person was erased.
     pub const ERASED: u8 = 30;
+    /// The person asked to hear no more.
+    pub const OPTED_OUT: u8 = 31;
+    /// The person asked to hear no more marketing.
+    pub const OPTED_OUT_OF_MARKETING: u8 = 32;
+    /// A list forbids to write to the person.
+    pub const DO_NOT_CONTACT: u8 = 33;
+    /// The phone is not the debtor's.
+    pub const WRONG_PERSON: u8 = 34;
+    /// The debt is paid.
+    pub const PAID: u8 = 35;
+    /// The debt is disputed.
+    pub const DISPUTED: u8 = 36;
 }
 
 /// How long a scope or a message waits: `min` unless Meta's hint says more, never above `max`.

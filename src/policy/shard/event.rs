@@ -17,6 +17,8 @@ pub struct Message<P> {
     pub attempt: u8,
     /// When it was loaded.
     pub loaded_at: WallMs,
+    /// It is in the stop list, for this reason of the error table: it is suppressed and never begun.
+    pub stopped: Option<u8>,
     /// The driver's.
     pub payload: P,
 }
@@ -57,6 +59,8 @@ pub enum Input<P> {
     Resume(NumberId, Mono),
     /// The lease on everything here was renewed until then: from there on nothing is claimed or begun.
     Lease(Mono),
+    /// The copy of the stop list was found current: from there on nothing is claimed or begun by it.
+    StopList(Mono),
     /// Answer to `Adopt`; None: it belongs to somebody else.
     Adopted(LaneId, Option<LaneView>),
     /// Answer to `Claim`; None: it belongs to somebody else.
@@ -81,6 +85,9 @@ pub enum Input<P> {
     Journal(bool),
     /// Answer to `Send`, instead of `Replied`: the request was not begun, and its connection is ready again.
     Unbegun(FlightId),
+    /// Answer to `Send`, instead of `Replied`: the message is in the stop list by now, for this reason of the error table. It
+    /// was not begun, and its connection is ready again.
+    Stopped(FlightId, u8),
     /// This node's wall clock agrees with Redis', or does not: hours cannot be judged by one that is wrong.
     Clock(bool),
     /// A limit wider than one number was refused elsewhere.

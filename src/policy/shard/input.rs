@@ -34,6 +34,7 @@ impl<P> Shard<P> {
             Input::DropNumber(id) => self.on_drop_number(id),
             Input::Resume(id, next) => self.on_resume(&id, next),
             Input::Lease(until) => self.on_lease(until),
+            Input::StopList(until) => self.on_stop_list(until),
             Input::Adopted(id, view) => self.on_adopted(id, view),
             Input::Claimed(id, claimed) => self.on_claimed(id, claimed),
             Input::Released(id, view) => self.on_released(id, view),
@@ -58,6 +59,7 @@ impl<P> Shard<P> {
                 self.mark_all();
             }
             Input::Unbegun(flight) => self.on_unbegun(flight),
+            Input::Stopped(flight, reason) => self.on_stopped(flight, reason),
             Input::Clock(right) => {
                 self.clock = right;
                 self.mark_all();
@@ -84,6 +86,7 @@ impl<P> Shard<P> {
             self.mark(number);
         }
         self.look_at_lease();
+        self.look_at_stop_list();
         self.probe_line();
         self.flush_settles();
     }

@@ -190,9 +190,9 @@ impl<P> Shard<P> {
         match claimed {
             Some((messages, view)) => {
                 let due = view.next_due.map(|due| self.wall_to_mono(due));
-                let one = self.lane(lane);
-                one.stands(view, due);
-                one.claimed += messages.len();
+                self.lane(lane).stands(view, due);
+                let messages = self.without_stopped(lane, messages);
+                self.lane(lane).claimed += messages.len();
                 self.spread(number);
                 self.stand_in_line(number, lane, messages);
             }

@@ -84,10 +84,11 @@ impl<P> Shard<P> {
                 return Some((Blocked::Breaker, breaker.open_until()));
             }
         }
-        number
-            .throttled_until
-            .filter(|until| *until > self.now.mono)
-            .map(|until| (Blocked::Throttle, Some(until)))
+        let throttled = number.throttled_until.filter(|until| *until > self.now.mono);
+        if throttled.is_some() {
+            return Some((Blocked::Throttle, throttled));
+        }
+        self.stop_list_stale().then_some((Blocked::StopList, None))
     }
 
     /// Why a number that has something to do does nothing; `held` until when hours hold back messages of it.

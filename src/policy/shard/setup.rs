@@ -124,6 +124,8 @@ pub enum Blocked {
     Draining,
     /// This machine's clock is far off Redis', so that hours cannot be judged.
     Clock,
+    /// The copy of the stop list is too old to send by.
+    StopList,
     /// Outside the hours of all that it has to send.
     Hours,
     /// All its slots are in flight.

@@ -4,6 +4,7 @@ mod bounds;
 mod flow;
 mod hours;
 mod random;
+mod stop_list;
 mod stops;
 mod tenure;
 mod trouble;

@@ -133,6 +133,7 @@ impl World {
                         generation: record.generation,
                         attempt: record.attempt,
                         loaded_at: WallMs(self.judge.loaded_ms(*lane, index)),
+                        stopped: None,
                         payload: (),
                     };
                     (messages.into_iter().map(one).collect(), view(standing))

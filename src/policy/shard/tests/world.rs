@@ -77,6 +77,8 @@ pub(super) struct World {
     ranks: BTreeSet<u8>,
     pub(super) line_up: bool,
     pub(super) probes_answered: bool,
+    /// Messages that are in the stop list, and why.
+    pub(super) stop_list: HashMap<(LaneId, u32), u8>,
     /// Whether the journal takes writes.
     pub(super) journal_up: bool,
     pending: BTreeMap<(Mono, u64), Pending>,
@@ -160,6 +162,7 @@ impl World {
             line_up: true,
             probes_answered: true,
             journal_up: true,
+            stop_list: HashMap::new(),
             pending: BTreeMap::new(),
             held: HashMap::new(),
             flights: HashMap::new(),
@@ -300,6 +303,10 @@ impl World {
             self.held.insert((lane, index, generation), Held::Back(true));
             return self.later(ms(0), Pending::Answer(Input::Unbegun(flight)));
         }
+        if let Some(reason) = self.stop_list.get(&(lane, index)) {
+            self.held.insert((lane, index, generation), Held::Claimed);
+            return self.later(ms(0), Pending::Answer(Input::Stopped(flight, *reason)));
+        }
         self.flights.insert(flight, (lane, index, generation));
         let sent = Sent { at: self.now, number, lane, index, generation, attempt };
         let verdict = (self.reply)(&sent);
@@ -320,7 +327,9 @@ impl World {
                     let held = self.held.remove(&(lane, one.index, one.generation));
                     let begun = matches!(held, Some(Held::Back(_)));
                     assert!(
-                        begun || (held, one.state) == (Some(Held::Claimed), State::Expired),
+                        begun
+                            || (held, one.state) == (Some(Held::Claimed), State::Expired)
+                            || (held, one.state) == (Some(Held::Claimed), State::Suppressed),
                         "{held:?} {one:?}"
                     );
                     let record = &mut stored.records[one.index as usize];
@@ -353,7 +362,8 @@ impl World {
             *record = record.claimed().expect("only what may be claimed is due or untouched");
             let Record { generation, attempt, .. } = *record;
             let loaded_at = WallMs(stored.loaded_ms);
-            messages.push(Message { index, generation, attempt, loaded_at, payload: () });
+            let stopped = self.stop_list.get(&(lane, index)).copied();
+            messages.push(Message { index, generation, attempt, loaded_at, stopped, payload: () });
             self.held.insert((lane, index, generation), Held::Claimed);
         }
         Input::Claimed(lane, Some((messages, stored.view())))
