@@ -16,6 +16,7 @@ pub mod guards;
 pub mod lanes;
 pub mod load;
 pub mod ndjson;
+pub mod packed;
 pub mod reject;
 pub mod render;
 pub mod row;

@@ -145,10 +145,7 @@ pub struct Loaded {
 /// A chunk on its way.
 struct Batch {
     lane: u32,
-    builder: ChunkBuilder,
-    hashes: Vec<i64>,
-    /// The rows as they were read, in the same order.
-    raw: RawRows,
+    rows: RawRows,
     packed: Vec<u8>,
 }
 
@@ -185,10 +182,13 @@ pub fn load(plan: LoadPlan, rows: RowSource, progress: &Arc<Progress>) -> Result
     }
     std::thread::scope(|scope| {
         let loaded_at_ms = clock::wall().0;
+        let variables = plan.campaign.variables.len();
         scope.spawn(move || {
+            let mut chunk = ChunkBuilder::new(variables);
             // A closed line means that uploading failed: the reader finds out by its own closed channel.
             for mut batch in from_reader {
-                batch.packed = batch.builder.encode(&mut packer, loaded_at_ms);
+                batch.rows.fill(&mut chunk);
+                batch.packed = chunk.encode(&mut packer, loaded_at_ms);
                 let line = &lines[batch.lane as usize % lines.len()];
                 if line.blocking_send(batch).is_err() {
                     break;
@@ -290,8 +290,8 @@ async fn append(
     // same campaign runs at the same time; then the bound is the chunk itself, since each round takes out a row.
     for round in 0..=CHUNK_MAX {
         let mut by_bucket: BTreeMap<u32, Vec<i64>> = BTreeMap::new();
-        for hash in &batch.hashes {
-            by_bucket.entry(u32::try_from(hash % buckets).unwrap_or(0)).or_default().push(*hash);
+        for hash in batch.rows.hashes() {
+            by_bucket.entry(u32::try_from(hash % buckets).unwrap_or(0)).or_default().push(hash);
         }
         let round_tag = format!("{tag}.{round}");
         let order = Append {
@@ -299,27 +299,27 @@ async fn append(
             number: &plan.numbers[batch.lane as usize],
             class,
             capacity: plan.lanes.capacity(class),
-            rows: batch.hashes.len(),
+            rows: batch.rows.len(),
             chunk: &batch.packed,
             buckets: &by_bucket,
         };
         match link.call(async |redis| lane::append(redis, lane, &order).await).await? {
             Appended::Done(_) => {
-                progress.loaded.fetch_add(batch.hashes.len() as u64, Ordering::Relaxed);
+                progress.loaded.fetch_add(batch.rows.len() as u64, Ordering::Relaxed);
                 return Ok(());
             }
             Appended::Duplicates(known) => {
                 progress.duplicate.fetch_add(known.len() as u64, Ordering::Relaxed);
-                let drop: Vec<bool> = batch.hashes.iter().map(|hash| known.contains(hash)).collect();
-                let suspects = explainer.borrow_mut().note(batch.lane, &batch.hashes, &batch.raw, &drop)?;
+                let drop: Vec<bool> = batch.rows.hashes().map(|hash| known.contains(&hash)).collect();
+                let suspects = explainer.borrow_mut().note(batch.lane, &batch.rows, &drop)?;
                 explain::explain(suspects, plan, link, progress).await?;
-                batch.builder.remove(&drop);
-                batch.raw.remove(&drop);
-                batch.hashes.retain(|hash| !known.contains(hash));
-                if batch.hashes.is_empty() {
+                batch.rows.remove(&drop);
+                if batch.rows.len() == 0 {
                     return Ok(());
                 }
-                batch.packed = batch.builder.encode(packer, clock::wall().0);
+                let mut chunk = ChunkBuilder::new(plan.campaign.variables.len());
+                batch.rows.fill(&mut chunk);
+                batch.packed = chunk.encode(packer, clock::wall().0);
             }
         }
     }

@@ -85,8 +85,13 @@ impl ChunkBuilder {
         self.columns.iter().map(|column| column.text.len()).sum()
     }
 
-    /// Adds a row. `phone` is the full number with country code; texts are at most 65,535 bytes each.
-    pub fn push<'a>(&mut self, line: u64, phone: u64, texts: impl Iterator<Item = &'a str>) {
+    /// Adds a row. `phone` is the full number with country code; texts are UTF-8 of at most 65,535 bytes each.
+    pub fn push<'a, T: AsRef<[u8]> + ?Sized + 'a>(
+        &mut self,
+        line: u64,
+        phone: u64,
+        texts: impl Iterator<Item = &'a T>,
+    ) {
         let national = phone % 100_000_000_000;
         self.lines.push(u32::try_from(line).unwrap_or(u32::MAX));
         self.areas.push(u8::try_from(national / 1_000_000_000).unwrap_or(0));
@@ -94,8 +99,9 @@ impl ChunkBuilder {
         let mut columns = self.columns.iter_mut();
         for text in texts {
             let Some(column) = columns.next() else { break };
+            let text = text.as_ref();
             column.lengths.push(u16::try_from(text.len()).unwrap_or(u16::MAX));
-            column.text.extend_from_slice(&text.as_bytes()[..text.len().min(usize::from(u16::MAX))]);
+            column.text.extend_from_slice(&text[..text.len().min(usize::from(u16::MAX))]);
         }
         for column in columns {
             column.lengths.push(0);

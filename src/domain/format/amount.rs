@@ -85,6 +85,11 @@ impl AmountError {
 /// The cents of an amount.
 pub(super) fn cents(text: &str, input: BrlInput) -> Result<u64, FormatError> {
     let refuse = |error| Err(FormatError::Amount(error));
+    if input == BrlInput::Comma
+        && let Some(cents) = usual(text.as_bytes())
+    {
+        return Ok(cents);
+    }
     let text = text.trim_start_matches('\'');
     let text = text.strip_prefix("R$").unwrap_or(text).trim_start();
     if text.starts_with('-') || (text.starts_with('(') && text.ends_with(')')) || text.ends_with('-') {
@@ -130,7 +135,31 @@ pub(super) fn write(cents: u64, out: &mut String) {
         rest /= 10;
         written += 1;
     }
-    out.extend(digits[at..].iter().map(|byte| char::from(*byte)));
+    // Nothing but digits and marks was written.
+    out.push_str(std::str::from_utf8(&digits[at..]).unwrap_or_default());
+}
+
+/// `1.234,56` or `1234,56`, as nearly every amount is written, in one pass. None: the rules have to look at it.
+fn usual(text: &[u8]) -> Option<u64> {
+    let (whole, [b',', tens, ones]) = text.split_last_chunk::<3>()? else { return None };
+    let length = whole.len();
+    let grouped = length > 4 && whole[length - 4] == b'.';
+    if !(1..=12).contains(&length) || (grouped && length.is_multiple_of(4)) {
+        return None;
+    }
+    let digit = |byte: u8| byte.is_ascii_digit().then(|| u64::from(byte - b'0'));
+    let mut value = 0;
+    for (at, byte) in whole.iter().enumerate() {
+        if grouped && (length - at).is_multiple_of(4) {
+            if *byte != b'.' {
+                return None;
+            }
+            continue;
+        }
+        value = value * 10 + digit(*byte)?;
+    }
+    let cents = value * 100 + digit(*tens)? * 10 + digit(*ones)?;
+    (cents <= CENTS_MAX).then_some(cents)
 }
 
 fn comma(text: &str) -> Result<u64, AmountError> {
@@ -180,4 +209,37 @@ fn number(text: &str) -> Result<u64, AmountError> {
         };
         value.checked_mul(10).and_then(|value| value.checked_add(digit)).ok_or(AmountError::TooLarge)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn the_usual_way_says_what_the_rules_say(text in "[0-9]{0,4}([.][0-9]{3,4}){0,3},?[0-9]{0,3}") {
+            if let Some(cents) = usual(text.as_bytes()) {
+                prop_assert_eq!(comma(&text).ok(), Some(cents), "{}", text);
+            }
+        }
+    }
+
+    #[test]
+    fn the_usual_way_is_taken() {
+        for (text, expect) in [
+            ("0,99", Some(99)),
+            ("1234,56", Some(123_456)),
+            ("1.234,56", Some(123_456)),
+            ("12.345.678,90", Some(1_234_567_890)),
+            (".234,56", None),
+            ("1.23,56", None),
+            ("1234.567,89", None),
+            ("12,3", None),
+            (",99", None),
+        ] {
+            assert_eq!(usual(text.as_bytes()), expect, "{text}");
+        }
+    }
 }

@@ -152,8 +152,10 @@ pub(super) fn write_month(date: Date, out: &mut String) {
 }
 
 fn year(date: Date, out: &mut String) {
-    use std::fmt::Write as _;
-    write!(out, "{:04}", date.year()).expect("a string takes every write");
+    // Years are within 1990 and 2100.
+    let two = |value: i16| i8::try_from(value % 100).unwrap_or(0);
+    two_digits(two(date.year() / 100), out);
+    two_digits(two(date.year()), out);
 }
 
 fn two_digits(value: i8, out: &mut String) {
@@ -163,6 +165,13 @@ fn two_digits(value: i8, out: &mut String) {
 }
 
 fn day(text: &str, input: DateInput) -> Result<Date, DateError> {
+    if let Some((first, second, year)) = usual(text.as_bytes()) {
+        match input {
+            DateInput::DayMonthYear => return built(year, second, first),
+            DateInput::MonthDayYear => return built(year, first, second),
+            DateInput::Iso | DateInput::Compact => {}
+        }
+    }
     let text = without_midnight(text.trim_start_matches('\''))?;
     if let Some(date) = iso(text) {
         return date;
@@ -238,6 +247,17 @@ fn named(text: &str) -> Result<Date, DateError> {
     }
 }
 
+/// `dd/mm/aaaa` or `mm/dd/aaaa`, as nearly every day is written. None: the rules have to look at it.
+fn usual(text: &[u8]) -> Option<(i8, i8, i16)> {
+    let &[a, b, mark @ (b'/' | b'-' | b'.'), c, d, again, e, f, g, h] = text else { return None };
+    let digits = [a, b, c, d, e, f, g, h];
+    if mark != again || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let two = |tens: u8, ones: u8| i8::try_from((tens - b'0') * 10 + (ones - b'0')).ok();
+    Some((two(a, b)?, two(c, d)?, i16::from(two(e, f)?) * 100 + i16::from(two(g, h)?)))
+}
+
 /// Three numbers with the year last.
 fn split(text: &str) -> Result<(&str, &str, &str), DateError> {
     let mark = text.chars().find(|c| matches!(c, '/' | '-' | '.')).ok_or(DateError::Shape)?;
@@ -272,6 +292,10 @@ fn build(year: &str, month: &str, day: &str) -> Result<Date, DateError> {
     let year = year.parse().map_err(|_| DateError::Shape)?;
     let (month, day) =
         (month.parse().map_err(|_| DateError::Shape)?, day.parse().map_err(|_| DateError::Shape)?);
+    built(year, month, day)
+}
+
+fn built(year: i16, month: i8, day: i8) -> Result<Date, DateError> {
     let date = Date::new(year, month, day).map_err(|_| DateError::NoSuchDay)?;
     if YEARS.contains(&year) { Ok(date) } else { Err(DateError::Year) }
 }
@@ -301,4 +325,22 @@ fn is_serial(text: &str) -> bool {
 
 fn is_digits(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn the_usual_way_says_what_the_rules_say(text in "[0-9]{1,2}[/.-][0-9]{1,2}[/.-][0-9]{4}") {
+            let rules = split(&text).ok().filter(|(first, _, _)| first.len() == 2);
+            let parsed = rules.map(|(first, second, year)| {
+                (first.parse().unwrap(), second.parse().unwrap(), year.parse().unwrap())
+            });
+            prop_assert_eq!(usual(text.as_bytes()), parsed, "{}", text);
+        }
+    }
 }

@@ -55,7 +55,7 @@ pub(super) fn first_name(text: &str, out: &mut String) -> Result<(), NameError> 
     if is_garbled(text) {
         return Err(NameError::Garbled);
     }
-    if text.contains(',') {
+    if text.as_bytes().contains(&b',') {
         return Err(NameError::Order);
     }
     let mut words = text.split_whitespace();
@@ -66,7 +66,18 @@ pub(super) fn first_name(text: &str, out: &mut String) -> Result<(), NameError> 
     while is_title(first) {
         first = words.next().ok_or(NameError::OnlyTitle)?;
     }
-    let name = first.trim_end_matches('.');
+    write(first.trim_end_matches('.'), out)
+}
+
+fn write(name: &str, out: &mut String) -> Result<(), NameError> {
+    if name.len() > 1 && name.bytes().all(|byte| byte.is_ascii_alphabetic()) {
+        // Most names are no more than this.
+        let from = out.len();
+        out.push_str(name);
+        out[from + 1..].make_ascii_lowercase();
+        out[from..=from].make_ascii_uppercase();
+        return Ok(());
+    }
     let letters = name.chars().filter(|c| c.is_alphabetic()).count();
     let known = |c: char| c.is_alphabetic() || matches!(c, '\'' | '\u{2019}' | '-' | '`' | '´');
     if name.is_empty() || !name.chars().all(known) {
@@ -117,11 +128,16 @@ fn is_title(word: &str) -> bool {
 
 fn is_company(word: &str) -> bool {
     let word = word.trim_end_matches('.');
-    COMPANIES.iter().any(|company| word.chars().flat_map(char::to_lowercase).eq(company.chars()))
+    // Looked at in every word of every name: none of these changes its length with its case.
+    let mut alike = COMPANIES.iter().filter(|company| company.len() == word.len());
+    alike.any(|company| word.chars().flat_map(char::to_lowercase).eq(company.chars()))
 }
 
 /// UTF-8 that was read as Windows-1252 and written again, or the mark that stands where that failed.
 fn is_garbled(text: &str) -> bool {
+    if text.is_ascii() {
+        return false;
+    }
     let second =
         |c: char| !c.is_alphabetic() && !c.is_ascii() || matches!(c, 'ª' | 'º' | 'µ' | 'œ' | 'š' | 'ž' | 'ƒ');
     let pairs = text.chars().zip(text.chars().skip(1));

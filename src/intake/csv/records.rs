@@ -183,28 +183,23 @@ impl<R: Read> Records<R> {
     fn cut_plain_line(&mut self) -> Option<Record> {
         let limit = self.end.min(self.start + RECORD_MAX_BYTES);
         let window = &self.buffer[self.start..limit];
-        let delimiter = self.delimiter;
+        let newline = memchr::memchr(b'\n', window)?;
+        let line = window[..newline].strip_suffix(b"\r").unwrap_or(&window[..newline]);
+        if memchr::memchr2(b'"', b'\r', line).is_some() {
+            return None;
+        }
         self.spans.clear();
         let mut from = 0;
-        for (at, &byte) in window.iter().enumerate() {
-            if byte == delimiter {
-                self.spans.push((offset(from), offset(at)));
-                from = at + 1;
-            } else if byte == b'\n' || (byte == b'\r' && window.get(at + 1) == Some(&b'\n')) {
-                self.spans.push((offset(from), offset(at)));
-                let record = Record {
-                    line: self.line,
-                    fault: None,
-                    bytes: Place::Buffer { from: self.start, to: self.start + at },
-                };
-                self.start += at + if byte == b'\r' { 2 } else { 1 };
-                self.line += 1;
-                return Some(record);
-            } else if byte == b'"' || byte == b'\r' {
-                return None;
-            }
+        for at in memchr::memchr_iter(self.delimiter, line) {
+            self.spans.push((offset(from), offset(at)));
+            from = at + 1;
         }
-        None
+        self.spans.push((offset(from), offset(line.len())));
+        let bytes = Place::Buffer { from: self.start, to: self.start + line.len() };
+        let record = Record { line: self.line, fault: None, bytes };
+        self.start += newline + 1;
+        self.line += 1;
+        Some(record)
     }
 
     fn cut_by_core(&mut self) -> io::Result<Record> {

@@ -9,12 +9,13 @@ use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Seek, Write};
 use std::sync::atomic::Ordering;
 
-use super::raw::{RawRows, fields};
+use super::raw::RawRows;
 use super::{LoadError, LoadPlan, Progress, Repeats};
 use crate::domain::ids::LaneId;
 use crate::domain::person::Phone;
 use crate::intake::duplicates::{Repeat, fingerprint};
 use crate::intake::lanes::dedup_hash;
+use crate::intake::packed::{fields, pack};
 use crate::queue::codec::{Chunk, Unpacker};
 use crate::queue::keys::LaneKeys;
 use crate::queue::lane;
@@ -62,8 +63,7 @@ impl Explainer {
     pub(super) fn note(
         &mut self,
         lane: u32,
-        hashes: &[i64],
-        raw: &RawRows,
+        rows: &RawRows,
         known: &[bool],
     ) -> Result<Option<Suspects>, LoadError> {
         let repeats = self.repeats.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -71,14 +71,14 @@ impl Explainer {
             Some(spool) => spool,
             None => self.spool.insert(BufWriter::new(repeats.spool()?)),
         };
-        for (((row, packed), hash), _) in raw.iter().zip(hashes).zip(known).filter(|(_, known)| **known) {
+        for ((row, packed), _) in rows.records().zip(known).filter(|(_, known)| **known) {
             spool.write_all(packed).map_err(|source| repeats.error(source))?;
             self.waiting.push(Suspect {
                 lane,
                 line: row.line,
                 fingerprint: row.fingerprint,
                 length: u32::try_from(packed.len()).unwrap_or(u32::MAX),
-                hash: *hash,
+                hash: row.hash,
                 found: None,
             });
         }
@@ -166,13 +166,16 @@ async fn find(
 
 /// Looks through a chunk for the rows that are repeated.
 fn look(chunk: &Chunk, waiting: &mut [Suspect], by_hash: &mut ByHash, plan: &LoadPlan) {
+    let mut texts = Vec::new();
     for row in 0..chunk.len() {
         let Some(phone) = Phone::from_digits(chunk.phone(row)) else { continue };
         let hash = dedup_hash(plan.campaign.dedup, phone.person(), chunk.reference(row), plan.key);
         let Some(positions) = by_hash.remove(&hash) else { continue };
         let values = (0..chunk.variables()).map(|variable| chunk.value(row, variable));
-        let print =
-            fingerprint([chunk.reference(row), chunk.debtor(row)].into_iter().chain(values), plan.key);
+        texts.clear();
+        let kept = [chunk.reference(row), chunk.debtor(row)].into_iter().chain(values);
+        pack(kept.map(str::as_bytes), &mut texts);
+        let print = fingerprint(&texts, plan.key);
         for at in positions {
             let suspect = &mut waiting[at];
             let differs = suspect.fingerprint != print;

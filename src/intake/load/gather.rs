@@ -6,14 +6,14 @@ use std::sync::atomic::Ordering;
 
 use crossbeam::channel;
 
-use super::raw::RawRows;
+use super::raw::{Head, RawRows};
 use super::{Batch, GATHERED_MAX_BYTES, LoadError, LoadPlan, Progress, Repeats};
 use crate::intake::duplicates::{Duplicates, fingerprint};
 use crate::intake::lanes::dedup_hash;
+use crate::intake::packed::pack;
 use crate::intake::reject::RejectWriter;
 use crate::intake::row::{Outcome, Row};
 use crate::intake::rows::RowSource;
-use crate::queue::codec::{CHUNK_MAX, ChunkBuilder};
 
 /// Gathers rows into chunks by lane.
 pub(super) struct Gather<'a> {
@@ -22,22 +22,11 @@ pub(super) struct Gather<'a> {
     progress: &'a Progress,
     repeats: &'a Repeats,
     seen: Duplicates,
-    lanes: Vec<Option<Gathered>>,
+    lanes: Vec<Option<RawRows>>,
     gathered_bytes: usize,
     duplicate: u64,
-}
-
-/// Rows of one lane.
-struct Gathered {
-    builder: ChunkBuilder,
-    hashes: Vec<i64>,
-    raw: RawRows,
-}
-
-impl Gathered {
-    fn bytes(&self) -> usize {
-        self.builder.text_bytes() + self.raw.bytes()
-    }
+    /// Texts of one row.
+    texts: Vec<u8>,
 }
 
 /// Rejects by reason, and the file they are in.
@@ -52,7 +41,7 @@ impl<'a> Gather<'a> {
     ) -> Self {
         let lanes = (0..plan.lanes.count()).map(|_| None).collect();
         let seen = Duplicates::new(0);
-        Self { plan, out, progress, repeats, seen, lanes, gathered_bytes: 0, duplicate: 0 }
+        Self { plan, out, progress, repeats, seen, lanes, gathered_bytes: 0, duplicate: 0, texts: Vec::new() }
     }
 
     pub(super) fn run(mut self, mut source: RowSource) -> Result<Read, LoadError> {
@@ -95,9 +84,10 @@ impl<'a> Gather<'a> {
     fn row(&mut self, row: &Row<'_>) -> Result<bool, LoadError> {
         let plan = self.plan;
         let values = row.values.iter().enumerate().map(|(at, value)| plan.guards.stored(at, value));
-        let texts = [row.reference, row.debtor].into_iter().chain(values);
+        self.texts.clear();
+        pack([row.reference, row.debtor].into_iter().chain(values).map(str::as_bytes), &mut self.texts);
         let hash = dedup_hash(plan.campaign.dedup, row.person, row.reference, plan.key);
-        let print = fingerprint(texts.clone(), plan.key);
+        let print = fingerprint(&self.texts, plan.key);
         if let Some(repeat) = self.seen.see(hash, row.line, print) {
             self.duplicate += 1;
             self.progress.differs.fetch_add(u64::from(repeat.differs), Ordering::Relaxed);
@@ -106,28 +96,24 @@ impl<'a> Gather<'a> {
             return Ok(true);
         }
         let lane = plan.lanes.lane_of(row.class, row.person, plan.key) as usize;
-        let gathered = self.lanes[lane].get_or_insert_with(|| Gathered {
-            builder: ChunkBuilder::new(plan.campaign.variables.len()),
-            hashes: Vec::with_capacity(CHUNK_MAX),
-            raw: RawRows::default(),
-        });
+        let gathered = self.lanes[lane].get_or_insert_with(RawRows::new);
         // Only a row that the index had no room for can be in its lane's chunk already.
-        if self.seen.is_full() && gathered.hashes.contains(&hash) {
+        if self.seen.is_full() && gathered.hashes().any(|known| known == hash) {
             self.duplicate += 1;
             let mut repeats = self.repeats.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             repeats.unknown(row.record.fields(), row.line)?;
             return Ok(true);
         }
         let before = gathered.bytes();
-        gathered.builder.push(row.line, row.phone.digits(), texts);
-        gathered.hashes.push(hash);
-        gathered.raw.push(row.record.fields(), row.line, print);
+        let line = u32::try_from(row.line).unwrap_or(u32::MAX);
+        let head = Head { line, fingerprint: print, hash, phone: row.phone.digits() };
+        gathered.push(head, &self.texts, row.record.fields());
         self.gathered_bytes += gathered.bytes() - before;
-        if gathered.hashes.len() == CHUNK_MAX {
+        if gathered.is_full() {
             return Ok(self.flush(lane));
         }
         if self.gathered_bytes > GATHERED_MAX_BYTES {
-            let bytes = |lane: &Option<Gathered>| lane.as_ref().map_or(0, Gathered::bytes);
+            let bytes = |lane: &Option<RawRows>| lane.as_ref().map_or(0, RawRows::bytes);
             let fullest = (0..self.lanes.len()).max_by_key(|lane| bytes(&self.lanes[*lane]));
             return Ok(fullest.is_none_or(|fullest| self.flush(fullest)));
         }
@@ -135,12 +121,11 @@ impl<'a> Gather<'a> {
     }
 
     fn flush(&mut self, lane: usize) -> bool {
-        let Some(gathered) = self.lanes[lane].take() else {
+        let Some(rows) = self.lanes[lane].take() else {
             return true;
         };
-        self.gathered_bytes -= gathered.bytes();
-        let Gathered { builder, hashes, raw } = gathered;
+        self.gathered_bytes -= rows.bytes();
         let lane = u32::try_from(lane).expect("lanes are bounded by LANES_MAX");
-        self.out.send(Batch { lane, builder, hashes, raw, packed: Vec::new() }).is_ok()
+        self.out.send(Batch { lane, rows, packed: Vec::new() }).is_ok()
     }
 }

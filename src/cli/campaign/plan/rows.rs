@@ -12,6 +12,7 @@ use crate::domain::campaign::Campaign;
 use crate::domain::ids::{CampaignSeq, LaneId};
 use crate::intake::duplicates::{Duplicates, fingerprint};
 use crate::intake::lanes::{HashKey, Lanes, dedup_hash};
+use crate::intake::packed::pack;
 use crate::intake::row::{Outcome, Row};
 use crate::intake::rows::RowSource;
 use crate::queue::codec::{CHUNK_MAX, ChunkBuilder, Packer};
@@ -130,6 +131,7 @@ pub async fn scan(
     let mut duplicates = Duplicates::new(0);
     let mut packing = Packing::new(campaign)?;
     let mut keeper = Keeper::default();
+    let mut texts = Vec::new();
     let mut asked: Vec<(u64, Entry)> = Vec::with_capacity(ASKED_AT_ONCE);
     while let Some(outcome) = source.next_row()? {
         scanned.rows += 1;
@@ -141,8 +143,10 @@ pub async fn scan(
             }
         };
         let hash = dedup_hash(campaign.dedup, row.person, row.reference, key);
+        texts.clear();
         let kept = [row.reference, row.debtor].into_iter().chain(row.values.iter());
-        if let Some(repeat) = duplicates.see(hash, row.line, fingerprint(kept, key)) {
+        pack(kept.map(str::as_bytes), &mut texts);
+        if let Some(repeat) = duplicates.see(hash, row.line, fingerprint(&texts, key)) {
             let fate = if repeat.differs { &mut scanned.differing } else { &mut scanned.repeated };
             fate.note(row.line);
             continue;
