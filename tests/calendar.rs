@@ -294,9 +294,11 @@ fn a_finishing_time_accounts_for_the_hours() {
     let rules = calendars::builtin().unwrap();
     let calendar = Calendar::new(&rules, &OwnHours::default(), &OwnHours::default());
     let (sp, ac) = (class_of("SP"), class_of("AC"));
-    let look = |left: &[(CalendarClass, u64)], from: &str| {
-        outlook(&rules, &calendar, left, Some(1.0), parse_instant(from).unwrap())
+    let within = |left: &[(CalendarClass, u64)], from: &str, hours: i64| {
+        let from = parse_instant(from).unwrap();
+        outlook(&rules, &calendar, left, Some(1.0), (from, from + SignedDuration::from_hours(hours)))
     };
+    let look = |left: &[(CalendarClass, u64)], from: &str| within(left, from, 24);
     // Friday 17:00, an hour is left: the rest goes on Monday.
     let friday = look(&[(sp, 5_400)], "2026-11-27T17:00");
     assert_eq!(friday.begins, Some(parse_instant("2026-11-27T17:00").unwrap()));
@@ -305,10 +307,16 @@ fn a_finishing_time_accounts_for_the_hours() {
     let both = look(&[(sp, 3_600), (ac, 1_800)], "2026-11-26T08:00");
     let expect = parse_instant("2026-11-26T10:30").unwrap();
     assert!(both.ends.unwrap().duration_since(expect).abs() < SignedDuration::from_secs(2), "{both:?}");
-    assert_eq!(look(&[], "2026-11-26T08:00").never, 0);
+    assert_eq!((both.never, both.late, look(&[], "2026-11-26T08:00").never), (0, 0, 0));
+    // On Friday at 17:00 only an hour of a day's validity lies within the hours; on Saturday none.
+    assert_eq!(friday.late, 1_800);
+    assert_eq!(look(&[(sp, 5_400)], "2026-11-28T10:00").late, 5_400);
+    assert_eq!(within(&[(sp, 5_400)], "2026-11-27T17:00", 72).late, 0);
+    assert_eq!(within(&[(sp, 3_600)], "2026-11-26T08:00", 0).late, 3_600);
     let sundays = Calendar::new(&rules, &OwnHours::default(), &own("sun 08:00-20:00"));
-    let never = outlook(&rules, &sundays, &[(sp, 7)], None, parse_instant("2026-11-26T08:00").unwrap());
-    assert_eq!((never.begins, never.never), (None, 7));
+    let from = parse_instant("2026-11-26T08:00").unwrap();
+    let never = outlook(&rules, &sundays, &[(sp, 7)], None, (from, from));
+    assert_eq!((never.begins, never.never, never.late), (None, 7, 7));
 }
 
 #[test]

@@ -28,7 +28,8 @@ fn a_plan_needs_neither_redis_nor_meta_and_leaves_nothing() {
         (&plan["repeated"], &plan["differing"]),
         (&json!({"rows": 1, "lines": [304]}), &json!({"rows": 1, "lines": [305]}))
     );
-    assert_eq!(plan["reasons"]["phone_landline"], json!({"rows": 1, "lines": [302]}));
+    let landline = json!({"rows": 1, "lines": [302], "reason": "telefone: the phone is a landline"});
+    assert_eq!(plan["reasons"]["phone_landline"], landline);
     assert_eq!((&plan["known"], &plan["template"]), (&json!(null), &json!(null)));
     assert!(plan["template_not_compared"].as_str().unwrap().contains("cannot read the templates"), "{plan}");
     assert!(
@@ -100,6 +101,49 @@ fn a_plan_compares_with_meta_and_with_what_is_loaded() {
     place.write("other.toml", &text.replace("vence amanhã", "venceu ontem"));
     let other = place.json(&["campaign", "plan", "other.toml", "all.csv"], 3);
     assert_eq!(other["template"]["problems"][0]["field"], "body_text", "{other}");
+}
+
+#[test]
+fn a_plan_says_when_the_last_would_leave_and_what_would_expire() {
+    let place = Place::new();
+    let kept =
+        CONFIG.replace("[calendar]\nenforce = false\n", "").replace("\"201\"", "\"201\"\nrate = \"1/s\"");
+    place.write("carteiro.toml", &kept.replace("\"202\"", "\"202\"\nrate = \"1/s\""));
+    // 300 of São Paulo and one of Acre, two hours behind.
+    place.write("a.csv", &(file(0..300) + "68981000001,AC1,Bia\n"));
+    let words = ["campaign", "plan", "teste.toml", "a.csv", "--offline", "--at"];
+    let at = |time: &'static str| place.json(&[&words[..], &[time]].concat(), 3)["hours"].clone();
+    let monday = at("2027-03-01T08:00:00-03:00");
+    assert_eq!(
+        (&monday["begins"], &monday["ends"], &monday["expired"]),
+        (&json!("2027-03-01T11:00:00Z"), &json!("2027-03-01T13:00:00Z"), &json!(0)),
+        "{monday}"
+    );
+    assert_eq!(monday["states"][0], json!({"state": "AC", "rows": 1, "hours": "mon-fri 08:00-18:00"}));
+    // On a Saturday all of it would expire before anybody may be written to.
+    let saturday = at("2027-02-27 09:00");
+    assert_eq!(
+        (&saturday["begins"], &saturday["expires"], &saturday["expired"]),
+        (&json!("2027-03-01T11:00:00Z"), &json!("2027-02-28T12:00:00Z"), &json!(301)),
+        "{saturday}"
+    );
+    let ran = place.run(&[&words[..], &["2027-02-27 09:00"]].concat());
+    assert!(
+        ran.out.contains("mon-fri 08:00-18:00: SP 300, AC 1")
+            && ran.out.contains("it waits until Mon 08:00 (2027-03-01, São Paulo)")
+            && ran.out.contains("301 messages would expire unsent on Sun 09:00"),
+        "{}",
+        ran.out
+    );
+    place.write("teste.toml", &CAMPAIGN.replace("expected", "hours = \"tue 14:00-15:00\"\nexpected"));
+    let own = at("2027-03-01T08:00:00-03:00");
+    assert_eq!(
+        (&own["brasilia"], &own["begins"]),
+        (&json!("tue 14:00-15:00"), &json!("2027-03-02T17:00:00Z")),
+        "{own}"
+    );
+    let past = place.error(&[&words[..], &["2020-01-01 09:00"]].concat(), 2);
+    assert_eq!((&past["code"], &past["field"]), (&json!("bad_time"), &json!("--at")), "{past}");
 }
 
 #[test]
@@ -175,4 +219,30 @@ fn verbs_say_what_they_would_do_and_what_cannot_be() {
     assert_eq!(place.json(&["campaign", "resume", "teste"], 0)["state"], "running");
     assert_eq!(place.status()["first"], json!(null));
     assert_eq!(place.error(&["campaign", "start", "teste", "--first", "4", "--yes"], 2)["code"], "not_now");
+}
+
+#[test]
+fn what_is_refused_or_gone_says_where_to_look() {
+    let place = Place::with_campaign();
+    let share = place.error(&["campaign", "set", "teste", "pace_share=0%"], 2);
+    assert!(share["message"].as_str().unwrap().starts_with("pace_share: is no share"), "{share}");
+    let header = file(0..0);
+    place.write("empty.csv", &header);
+    let empty = place.run(&["campaign", "load", "teste", "empty.csv"]);
+    assert!(empty.code == 0 && empty.err.contains("a header and no rows"), "{}", empty.err);
+    place.write("a.csv", &file(0..3));
+    place.ok(&["campaign", "load", "teste", "a.csv"]);
+    let line = place.error(&["why", "teste/99"], 1);
+    assert!(line["hint"].as_str().unwrap().contains("line 99 in FILE.rejects.csv"), "{line}");
+    for args in [&["person", "erase"][..], &["campaign", "test", "teste", "--to"]] {
+        let refused = place.error(&[args, &["1133334444", "--dry-run"]].concat(), 2);
+        assert!(refused["message"].as_str().unwrap().starts_with("the phone is a landline"), "{refused}");
+    }
+
+    place.ok(&["campaign", "cancel", "teste", "--yes"]);
+    place.ok(&["campaign", "archive", "teste", "-o", "kept", "--yes"]);
+    assert!(place.run(&["campaign", "list"]).err.contains("1 campaign left for an archive"));
+    // What was done to it is asked months later.
+    let journal = place.run(&["journal", "show", "--campaign", "teste"]);
+    assert!(journal.code == 0 && journal.out.contains("campaign cancel teste"), "{}", journal.out);
 }

@@ -149,6 +149,11 @@ impl Calendar {
         self.weeks.iter()
     }
 
+    /// Hours of one zone that narrow it, wherever the recipient lives.
+    pub fn fixed(&self) -> impl Iterator<Item = &Week> {
+        self.fixed.iter().map(|(week, _)| week)
+    }
+
     /// Narrows it to hours of one zone, wherever the recipient lives.
     #[must_use]
     pub fn narrowed(mut self, week: Week, zone: TimeZone) -> Self {
@@ -184,6 +189,12 @@ impl Rules {
     /// The holidays of a class' state.
     pub fn state_holidays(&self, class: CalendarClass) -> &[Holiday] {
         &self.state(class).holidays
+    }
+
+    /// The hours of an ordinary week in which people of a class may be written to, in their own time: the law's and the
+    /// calendar's together. Holidays, and hours of one zone, narrow them further.
+    pub fn week(&self, calendar: &Calendar, class: CalendarClass) -> Week {
+        calendar.weeks.iter().fold(self.law(class).week.clone(), |week, own| week.and(own))
     }
 
     /// How many rules there are, for those who check the file.

@@ -1,9 +1,15 @@
 //! Hours of the week in which a campaign may send, in the time of Brasília: `mon-fri 09:00-18:00, sat 10:00-14:00`.
 //!
 //! They only narrow what the engine allows anyway. Brasília keeps UTC-3 all year since 2019, so no table of time zones
-//! is needed; calendars by state are another thing. Input comes from a campaign's file or from `campaign set`.
+//! is needed. Input comes from a campaign's file or from `campaign set`.
+//!
+//! A key beside `[calendar] hours`, because it is another clock: this one is the operator's ("everything stops at six") and only
+//! narrows, the calendar's is the recipient's and may be wider than the product's hours. To read one as the other would move or
+//! widen the hours of campaigns under way.
 
 use std::fmt;
+
+use super::calendar::Week;
 
 /// Minutes of a day.
 const DAY_MIN: u64 = 24 * 60;
@@ -43,6 +49,17 @@ impl WeekHours {
         Ok(Self { windows })
     }
 
+    /// The same hours as a week of days, for calendars.
+    pub fn week(&self) -> Week {
+        let mut text = Vec::new();
+        for (day, name) in DAYS.iter().enumerate() {
+            let on = self.windows.iter().filter(|window| window.on(day));
+            text.extend(on.map(|window| format!("{name} {}", window.clock())));
+        }
+        // Every part was a window already; at worst nothing is open.
+        Week::parse(&text.join(", ")).unwrap_or_default()
+    }
+
     /// Whether messages may leave at this wall time.
     pub fn open(&self, now_ms: u64) -> bool {
         let (day, minute) = brasilia(now_ms / MINUTE_MS);
@@ -78,14 +95,18 @@ impl fmt::Display for WeekHours {
             if first != last {
                 write!(f, "-{}", DAYS[last])?;
             }
-            let clock = |minute: u64| format!("{:02}:{:02}", minute / 60, minute % 60);
-            write!(f, " {}-{}", clock(window.from_min), clock(window.to_min))?;
+            write!(f, " {}", window.clock())?;
         }
         Ok(())
     }
 }
 
 impl Window {
+    fn clock(self) -> String {
+        let clock = |minute: u64| format!("{:02}:{:02}", minute / 60, minute % 60);
+        format!("{}-{}", clock(self.from_min), clock(self.to_min))
+    }
+
     fn on(self, day: usize) -> bool {
         let (first, last) = self.days;
         if first <= last { (first..=last).contains(&day) } else { day >= first || day <= last }
@@ -166,6 +187,13 @@ mod tests {
         );
         let one = WeekHours::parse("mon 09:00-10:00").unwrap();
         assert_eq!(one.next_open_ms(MONDAY_MS + 10 * HOUR_MS), MONDAY_MS + (7 * 24 + 9) * HOUR_MS);
+    }
+
+    #[test]
+    fn a_week_of_days_has_the_same_hours() {
+        let week = |text: &str| WeekHours::parse(text).unwrap().week().to_string();
+        assert_eq!(week("mon-fri 09:00-18:00, sat 10:00-14:00"), "mon-fri 09:00-18:00, sat 10:00-14:00");
+        assert_eq!(week("sat-mon 00:00-24:00"), "mon 00:00-24:00, sat-sun 00:00-24:00");
     }
 
     #[test]

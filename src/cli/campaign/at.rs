@@ -12,10 +12,12 @@ use super::super::context::{Acknowledged, Context, announce};
 use super::super::exit::{CliError, Exit};
 use super::super::output::rfc3339;
 use super::AskedArgs;
+use super::hours::local;
 use super::verbs::{moved, somebody_else, summary, transition};
 use super::world::View;
+use crate::app::hours::to_civil;
 use crate::app::store::Store;
-use crate::clock;
+use crate::clock::{self, WallMs};
 use crate::domain::campaign::Verb;
 use crate::queue::campaigns::{self, Fields};
 
@@ -42,12 +44,13 @@ async fn schedule(
     transition(&record, Verb::Schedule)?;
     let changed = record.start_at_ms != Some(at_ms);
     let (id, at) = (&record.id, rfc3339(at_ms));
+    let shown = local(to_civil(WallMs(at_ms), 0));
     let mut heard = Acknowledged::NobodyRuns;
     if changed {
         let view = View::read(redis, record.clone(), clock::wall().0).await?;
-        context.out.hint(format!("{}\n  begins at {at}", summary(Verb::Start, &view, &context.config)));
+        context.out.hint(format!("{}\n  begins on {shown}", summary(Verb::Start, &view, &context.config)));
         if !args.dry_run {
-            context.confirm(&format!("Start campaign {id} at {at}?"), args.yes).await?;
+            context.confirm(&format!("Start campaign {id} on {shown}?"), args.yes).await?;
         }
     }
     if !args.dry_run {
@@ -64,9 +67,9 @@ async fn schedule(
         }))?;
     } else {
         context.out.line(match (args.dry_run, changed) {
-            (true, _) => format!("campaign {id}: would start at {at}; nothing was changed"),
-            (false, true) => format!("campaign {id}: starts at {at}"),
-            (false, false) => format!("campaign {id}: starts at {at} already"),
+            (true, _) => format!("campaign {id}: would start on {shown}; nothing was changed"),
+            (false, true) => format!("campaign {id}: starts on {shown}"),
+            (false, false) => format!("campaign {id}: starts on {shown} already"),
         })?;
         if !args.dry_run && heard == Acknowledged::NobodyRuns {
             context.out.hint("no serve is running: it must run then, or the campaign begins when it does");
@@ -77,7 +80,7 @@ async fn schedule(
 }
 
 /// A time as people type it, in wall ms: RFC 3339, or date and time or the next such time of day in Brasília.
-fn time(text: &str, now_ms: u64) -> Result<u64, CliError> {
+pub fn time(text: &str, now_ms: u64) -> Result<u64, CliError> {
     let usage = |message: String| CliError::usage("bad_time", message).field("--at");
     let now =
         i64::try_from(now_ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok()).unwrap_or_default();

@@ -2,6 +2,7 @@
 //!
 //! Needs neither Redis nor Meta: what cannot be reached is not compared, which is said. A private Redis is not started for it.
 
+pub mod hours;
 pub mod message;
 pub mod prices;
 pub mod rows;
@@ -17,16 +18,20 @@ use super::super::config::check_campaign;
 use super::super::context::Context;
 use super::super::exit::{CliError, Exit};
 use super::super::output::{Output, Paint, count, counted, span};
+use super::at;
 use super::input::{InputArgs, open, options};
 use super::verbs::duration;
 use super::world::pool;
+use crate::app::hours::to_civil;
 use crate::app::store::Store;
+use crate::clock::{self, WallMs};
 use crate::cloud::manage::Manage;
 use crate::config::Config;
 use crate::domain::campaign::Campaign;
 use crate::intake::campaign_file;
 use crate::intake::lanes::{HashKey, Lanes};
 use crate::queue::{QueueError, campaigns};
+use hours::Ahead;
 use message::Shown;
 use prices::{Prices, amount};
 use rows::{Fate, Known, Scanned, scan};
@@ -49,6 +54,9 @@ pub struct PlanArgs {
     /// Do not ask Meta for the template.
     #[arg(long)]
     pub offline: bool,
+    /// When it would begin, as `campaign start --at` takes it; default: now. For the finishing time.
+    #[arg(long, value_name = "TIME")]
+    pub at: Option<String>,
 }
 
 /// Something that may not be there.
@@ -75,11 +83,17 @@ struct Plan {
     numbers: usize,
     pace_per_s: Option<f64>,
     prices: Prices,
+    ahead: Option<Ahead>,
 }
 
 /// Runs the command.
 pub async fn run(args: &PlanArgs, context: &Context) -> Result<Exit, CliError> {
     let options = options(&args.input)?;
+    let now = clock::wall();
+    let from = match &args.at {
+        Some(at) => to_civil(WallMs(at::time(at, now.0)?), 0),
+        None => to_civil(now, context.config.calendar.clock_shift_ms),
+    };
     if [&args.campaign, &args.file].into_iter().all(|path| path == Path::new("-")) {
         let message = "campaign file and recipients cannot both be standard input";
         return Err(CliError::usage("usage", message).field("FILE"));
@@ -123,6 +137,7 @@ pub async fn run(args: &PlanArgs, context: &Context) -> Result<Exit, CliError> {
     let expected = campaign.expected.unwrap_or(scanned.rows).max(scanned.new);
     let memory_bytes = scanned.memory_bytes(expected);
     let (numbers, pace_per_s) = pace(&campaign, &context.config);
+    let ahead = Ahead::new(&campaign, &context.config, &scanned.states, pace_per_s, from);
     let plan = Plan {
         campaign,
         scanned,
@@ -134,6 +149,7 @@ pub async fn run(args: &PlanArgs, context: &Context) -> Result<Exit, CliError> {
         numbers,
         pace_per_s,
         prices,
+        ahead,
     };
     plan.say(&context.out)?;
     Ok(if plan.whole() { Exit::Done } else { Exit::Partial })
@@ -223,8 +239,10 @@ impl Plan {
     fn json(&self) -> Value {
         let scanned = &self.scanned;
         let fate = |fate: &Fate| json!({ "rows": fate.rows, "lines": fate.lines });
+        let refused =
+            |fate: &Fate| json!({ "rows": fate.rows, "lines": fate.lines, "reason": fate.reason.as_deref() });
         let rejected: serde_json::Map<String, Value> =
-            scanned.rejected.iter().map(|(reason, one)| ((*reason).to_owned(), fate(one))).collect();
+            scanned.rejected.iter().map(|(reason, one)| ((*reason).to_owned(), refused(one))).collect();
         let costs = self.costs();
         let cost =
             |(category, cents): &(String, Option<u64>)| json!({ "category": category, "cost_cents": cents });
@@ -241,6 +259,7 @@ impl Plan {
             "memory_bytes": self.memory_bytes, "redis_used_bytes": room.map(|room| room.used_bytes),
             "redis_max_bytes": room.map(|room| room.max_bytes), "redis_free_bytes": room.map(|room| room.free_bytes()),
             "redis_not_compared": self.room.as_ref().err(),
+            "hours": self.ahead.as_ref().map(Ahead::json),
             "costs": costs.iter().map(cost).collect::<Vec<_>>(), "currency": self.prices.currency,
             "prices_date": self.prices.date, "prices_source": self.prices.source, "prices_market": self.prices.market,
         })
@@ -278,7 +297,8 @@ impl Plan {
             if fate.rows > 0 {
                 let listed: Vec<String> = fate.lines.iter().map(u64::to_string).collect();
                 let more = if fate.rows > fate.lines.len() as u64 { ", …" } else { "" };
-                let text = format!("  {} {what} (line {}{more})", count(fate.rows), listed.join(", "));
+                let why = fate.reason.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+                let text = format!("  {} {what} (line {}{more}){why}", count(fate.rows), listed.join(", "));
                 lines.push(out.paint(Paint::Yellow, &text));
             }
         };
@@ -319,6 +339,10 @@ impl Plan {
             _ => "as long as it takes, without a limit".to_owned(),
         };
         let mut lines = vec![format!("time: about {time} with {numbers}")];
+        match &self.ahead {
+            Some(ahead) => lines.extend(ahead.lines(out)),
+            None => lines.push("hours: any (calendar.enforce = false)".to_owned()),
+        }
         let needed = format!("memory: about {} of Redis", bytes(self.memory_bytes));
         lines.push(match &self.room {
             Err(why) => format!("{needed}; not compared: {why}"),

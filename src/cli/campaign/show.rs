@@ -111,7 +111,9 @@ impl Shown<'_> {
         let mut lines = Vec::new();
         lines.extend(record.why.as_ref().map(|why| format!("paused by itself: {why}")));
         lines.extend(
-            self.starts_at_ms().map(|at| format!("starts at {} (with a running serve)", rfc3339(at))),
+            self.starts_at_ms().map(|at| {
+                format!("starts on {} (with a running serve)", hours::local(to_civil(WallMs(at), 0)))
+            }),
         );
         let first = record.first.as_ref().filter(|_| record.state == CampaignState::Running);
         lines.extend(first.map(|first| format!("sends its first {}, then pauses", count(first.granted))));

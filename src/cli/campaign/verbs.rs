@@ -185,10 +185,9 @@ pub fn summary(verb: Verb, view: &View, config: &Config) -> String {
         }
         None => ("unlimited".to_owned(), "as long as it takes".to_owned()),
     };
-    let own = campaign.hours.as_ref().map(|hours| format!(", and {hours} in Brasília")).unwrap_or_default();
     let hours = hours::words(campaign, config, clock::wall());
     format!(
-        "campaign {}: {left} of template {} ({}), account {}\n  numbers {}  pace {pace}  time {time}\n  hours: {hours}{own}",
+        "campaign {}: {left} of template {} ({}), account {}\n  numbers {}  pace {pace}  time {time}\n  hours: {hours}",
         campaign.id,
         campaign.template.name,
         campaign.template.language,

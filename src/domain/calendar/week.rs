@@ -59,6 +59,18 @@ impl Week {
         Ok(week)
     }
 
+    /// What is in both.
+    #[must_use]
+    pub fn and(&self, other: &Self) -> Self {
+        let day = |at: usize| {
+            let pairs = self.0[at].iter().flat_map(|one| other.0[at].iter().map(move |two| (one, two)));
+            let both =
+                pairs.map(|(one, two)| Window { from: one.from.max(two.from), to: one.to.min(two.to) });
+            both.filter(|window| window.from < window.to).collect()
+        };
+        Self(std::array::from_fn(day))
+    }
+
     /// Whether a minute of a weekday is in it.
     pub fn contains(&self, weekday: Weekday, minute: u16) -> bool {
         self.on(weekday).iter().any(|window| (window.from..window.to).contains(&minute))
@@ -157,6 +169,16 @@ mod tests {
         check("mon-sun 00:00-24:00", "mon-sun 00:00-24:00");
         check("tue 10:00-12:00, tue 11:00-13:00", "tue 10:00-13:00");
         assert_eq!(Week::parse("mon-sun 00:00-24:00"), Ok(Week::always()));
+    }
+
+    #[test]
+    fn two_weeks_leave_what_is_in_both() {
+        let law = Week::parse("mon-fri 08:00-20:00, sat 08:00-14:00").unwrap();
+        let and = |text: &str| law.and(&Week::parse(text).unwrap()).to_string();
+        assert_eq!(and("mon-sun 09:00-18:00"), "mon-fri 09:00-18:00, sat 09:00-14:00");
+        assert_eq!(and("mon 07:00-09:00, mon 19:00-22:00"), "mon 08:00-09:00, mon 19:00-20:00");
+        assert_eq!(and("sun 08:00-20:00"), "never");
+        assert_eq!(law.and(&Week::always()), law);
     }
 
     #[test]

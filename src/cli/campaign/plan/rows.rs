@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use crate::queue::connection::Connection;
 
 use super::super::super::exit::CliError;
+use super::hours::States;
 use crate::domain::campaign::Campaign;
 use crate::domain::ids::{CampaignSeq, LaneId};
 use crate::intake::duplicates::{Duplicates, fingerprint};
@@ -41,6 +42,8 @@ pub struct Fate {
     pub rows: u64,
     /// The first lines of them.
     pub lines: Vec<u64>,
+    /// What is wrong with the first of them, in words; None where the kind says it.
+    pub reason: Option<String>,
 }
 
 /// A good row to be shown.
@@ -79,6 +82,8 @@ pub struct Scanned {
     pub samples: Vec<Sample>,
     /// Bytes of text that a good row packs into.
     pub packed_bytes: u64,
+    /// Of the rows that would be queued, by state.
+    pub states: States,
 }
 
 /// Where people who are loaded already are known.
@@ -138,7 +143,9 @@ pub async fn scan(
         let row = match outcome {
             Outcome::Row(row) => row,
             Outcome::Reject(reject) => {
-                scanned.rejected.entry(reject.reason_code()).or_default().note(reject.line);
+                let fate = scanned.rejected.entry(reject.reason_code()).or_default();
+                fate.note(reject.line);
+                fate.reason.get_or_insert_with(|| reject.reason());
                 continue;
             }
         };
@@ -152,6 +159,7 @@ pub async fn scan(
             continue;
         }
         scanned.new += 1;
+        scanned.states[usize::from(row.class.index())] += 1;
         packing.add(&row);
         keeper.keep(&row);
         if let Some(known) = &mut known {
@@ -180,8 +188,10 @@ impl Known<'_> {
     async fn ask(&mut self, asked: &mut Vec<(u64, Entry)>, scanned: &mut Scanned) -> Result<(), CliError> {
         let entries: Vec<Entry> = asked.iter().map(|(_, entry)| *entry).collect();
         let there = seen::known(self.redis, &entries).await?;
-        for ((line, _), _) in asked.drain(..).zip(there).filter(|(_, there)| *there) {
+        for ((line, entry), _) in asked.drain(..).zip(there).filter(|(_, there)| *there) {
+            let class = usize::from(self.lanes.class_of(entry.lane.lane));
             scanned.new -= 1;
+            scanned.states[class] -= 1;
             scanned.known.get_or_insert_default().note(line);
         }
         Ok(())
