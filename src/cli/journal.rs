@@ -9,7 +9,7 @@ use super::output::{Output, Paint, counted};
 use crate::clock;
 use crate::domain::ids::CampaignSeq;
 use crate::journal::{self, Entry, Wanted};
-use crate::queue::campaigns;
+use crate::queue::{archive, campaigns};
 
 /// `carteiro journal …`
 #[derive(Debug, Subcommand)]
@@ -37,9 +37,13 @@ pub async fn run(command: &JournalCommand, context: &Context) -> Result<Exit, Cl
     let JournalCommand::Show(args) = command;
     let since_ms = args.since.as_deref().map(|text| since(text, clock::wall().0)).transpose()?.unwrap_or(0);
     let campaign = match &args.campaign {
+        // What was sent months ago is asked of campaigns that are archived.
         Some(id) => Some(
             context
-                .with_store(async |store| Ok(campaigns::find(&mut store.connection, id).await?.seq))
+                .with_store(async |store| match archive::gone(&mut store.connection, id).await? {
+                    Some(gone) => Ok(gone.seq),
+                    None => Ok(campaigns::find(&mut store.connection, id).await?.seq),
+                })
                 .await?,
         ),
         None => None,

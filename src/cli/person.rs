@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::context::Context;
 use super::deeds;
 use super::exit::{CliError, Exit};
-use super::output::{count, counted};
+use super::output::{count, counted, span};
 use crate::app::erasure::{self as people, Traces};
 use crate::app::store::Store;
 use crate::clock;
@@ -77,8 +77,7 @@ fn phone(text: &str) -> Result<Phone, CliError> {
     } else {
         text
     };
-    Phone::parse(text)
-        .map_err(|error| CliError::usage("no_phone", format!("the phone {error}")).field("PHONE"))
+    Phone::parse(text).map_err(|error| CliError::usage("no_phone", error.to_string()).field("PHONE"))
 }
 
 async fn erase(
@@ -208,6 +207,13 @@ impl Done<'_> {
             context
                 .out
                 .hint(format!("a load of {loading} is running: give the same command again when it ended"));
+        }
+        if !self.dry_run && !self.traces.is_empty() {
+            context.out.hint(format!(
+                "the journal keeps what Meta answered and no name or phone; Meta's ids of messages in it hold the phone in \
+                 code, for journal.keep ({})",
+                span(context.config.journal.keep)
+            ));
         }
         if self.archives > 0 {
             let archives = counted(self.archives, "campaign");

@@ -71,6 +71,7 @@ pub fn with_hint(error: CliError, path: &str) -> CliError {
         }
         (Exit::Usage, "campaign_file_invalid" | "recipients_unusable") => "nothing was changed".to_owned(),
         (Exit::Usage, "no_campaign") => "nothing was changed; `carteiro campaign list` shows all".to_owned(),
+        (Exit::Usage, "archived") => "nothing was changed".to_owned(),
         (Exit::Usage, _) => format!("nothing was changed; `carteiro {path} --help` shows what it takes"),
         _ => return error,
     };

@@ -80,7 +80,13 @@ async fn tell(args: &WhyArgs, store: &mut Store, context: &Context) -> Result<Ex
             }
             Asked::Message(_) => "there is no such message: its campaign is gone, or its lane is shorter",
         };
-        return Err(CliError::new(Exit::Failed, "not_found", nothing));
+        let error = CliError::new(Exit::Failed, "not_found", nothing);
+        return Err(match asked {
+            Asked::Line(_, line) => {
+                error.hint(format!("look for line {line} in FILE.rejects.csv and FILE.duplicates.csv"))
+            }
+            Asked::Person(_) | Asked::Message(_) => error,
+        });
     }
     let past = past(&found, context)?;
     let table = context.error_table()?;

@@ -84,7 +84,7 @@ pub async fn find(connection: &mut Connection, id: &str) -> Result<Found, QueueE
 }
 
 /// Where an id went, if it was archived.
-pub(super) async fn gone(connection: &mut Connection, id: &str) -> Result<Option<Gone>, QueueError> {
+pub async fn gone(connection: &mut Connection, id: &str) -> Result<Option<Gone>, QueueError> {
     let text: Option<String> = connection.hget(keys::ARCHIVED, id).await?;
     Ok(text.as_deref().and_then(Gone::parse))
 }

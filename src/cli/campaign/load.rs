@@ -302,6 +302,9 @@ async fn say(
         ))?;
         say_differs(loaded.duplicate_differs, context)?;
         say_reasons(&loaded.reasons, context)?;
+        if loaded.totals.rows == 0 {
+            out.hint("the input has a header and no rows: was its export empty?");
+        }
         if let Some(path) = &loaded.duplicates {
             out.line(format!("duplicates: {}", path.display()))?;
         }

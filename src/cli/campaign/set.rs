@@ -110,8 +110,11 @@ fn usage(error: CampaignFileError) -> CliError {
     let CampaignFileError::Invalid(problem) = error else {
         return error.into();
     };
-    let error = CliError::usage("bad_setting", format!("{}; nothing was changed", problem.message));
-    let error = if problem.field.is_empty() { error } else { error.field(&problem.field) };
+    let message = format!("{}; nothing was changed", problem.message);
+    let error = match problem.field.as_str() {
+        "" => CliError::usage("bad_setting", message),
+        field => CliError::usage("bad_setting", format!("{field}: {message}")).field(field),
+    };
     match problem.hint {
         Some(hint) => error.hint(hint),
         None => error,

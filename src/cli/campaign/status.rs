@@ -7,12 +7,13 @@ use crate::queue::connection::Connection;
 
 use super::super::context::Context;
 use super::super::exit::{CliError, Exit};
+use super::super::output::counted;
 use super::StatusArgs;
 use super::show::{self, Shown};
 use super::world::{View, World};
 use crate::clock::{self, Mono};
 use crate::domain::ids::CampaignSeq;
-use crate::queue::campaigns;
+use crate::queue::{archive, campaigns};
 
 /// How often `--watch` looks; divided by `time_scale`.
 const WATCH_PERIOD: Duration = Duration::from_secs(1);
@@ -55,11 +56,20 @@ pub async fn list(context: &Context) -> Result<Exit, CliError> {
                 }
             }
             if views.is_empty() {
-                context.out.hint("no campaign yet: carteiro campaign create CAMPAIGN.toml");
+                none(&mut store.connection, context).await?;
             }
             Ok(Exit::Done)
         })
         .await
+}
+
+/// Says that there is no campaign, and where some may be.
+async fn none(redis: &mut Connection, context: &Context) -> Result<(), CliError> {
+    context.out.hint(match archive::count(redis).await? {
+        0 => "no campaign yet: carteiro campaign create CAMPAIGN.toml".to_owned(),
+        archived => format!("no campaign: {} left for an archive", counted(archived, "campaign")),
+    });
+    Ok(())
 }
 
 async fn views(id: Option<&str>, redis: &mut Connection) -> Result<Vec<View>, CliError> {
@@ -96,7 +106,7 @@ async fn once(args: &StatusArgs, redis: &mut Connection, context: &Context) -> R
         }
     }
     if views.is_empty() {
-        context.out.hint("no campaign yet: carteiro campaign create CAMPAIGN.toml");
+        none(redis, context).await?;
     }
     Ok(Exit::Done)
 }

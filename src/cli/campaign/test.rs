@@ -47,9 +47,8 @@ pub struct TestArgs {
 
 /// Runs the command.
 pub async fn run(args: &TestArgs, context: &Context) -> Result<Exit, CliError> {
-    let phone = Phone::parse(&args.to).map_err(|error| {
-        CliError::usage("bad_phone", format!("the phone {error}; nothing was sent")).field("--to")
-    })?;
+    let phone = Phone::parse(&args.to)
+        .map_err(|error| CliError::usage("bad_phone", format!("{error}; nothing was sent")).field("--to"))?;
     let (campaign, values) = context.with_store(async |store| prepare(args, store).await).await?;
     RenderChecks::new(&campaign).check(values.iter().map(String::as_str)).map_err(|misfit| {
         let name = &campaign.variables[misfit.variable].name;
@@ -60,10 +59,10 @@ pub async fn run(args: &TestArgs, context: &Context) -> Result<Exit, CliError> {
     let table = context.error_table()?;
     let shown =
         Shown::new(&campaign, &Sample { line: 0, phone: phone.digits(), values: values.clone() }, None);
-    context.out.hint(shown.lines().join("\n  | "));
     if args.dry_run {
         return would(args, &number, &shown, context);
     }
+    context.out.hint(shown.lines().join("\n  | "));
     let question = format!("Send this one real message to {} from {number}?", shown.to);
     context.confirm(&question, args.yes).await?;
     let config = &context.config;
