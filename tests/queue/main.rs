@@ -1,11 +1,18 @@
 //! The queue on a real private Redis: every script, the states of a Redis that is full, loading, read-only or gone,
-//! and a random walk against a model made of the record's own rules.
+//! and random walks against the models on which the simulation runs.
 #![allow(clippy::unwrap_used, reason = "helpers of tests may panic like tests")]
 
 mod again;
 mod claims;
 mod lab;
+#[allow(dead_code, reason = "the simulation asks it for more")]
+#[path = "../support/lane_model.rs"]
+mod lane_model;
 mod model;
+#[allow(dead_code, reason = "the simulation asks it for more")]
+#[path = "../support/own_model.rs"]
+mod own_model;
+mod own_walk;
 mod owning;
 mod receipts;
 #[path = "../support/servers.rs"]

@@ -7,11 +7,13 @@
 
 mod faults;
 mod judge;
+#[allow(dead_code, reason = "the queue's tests ask it for more")]
 #[path = "../support/lane_model.rs"]
 mod lane_model;
 mod meta;
 mod mutants;
 mod node;
+#[allow(dead_code, reason = "the queue's tests ask it for more")]
 #[path = "../support/own_model.rs"]
 mod own_model;
 mod plan;

@@ -148,6 +148,28 @@ impl OwnModel {
         changed
     }
 
+    /// Nodes, numbers and lists as the script stores them.
+    pub(crate) fn stored(&self) -> [BTreeMap<String, String>; 3] {
+        let node = |member: &Member| {
+            let Node { ends_ms, acknowledged, capacity, joined_ms, leaving, lease, .. } = &member.entry;
+            let (incarnation, leaving, lease_ms) =
+                (&member.incarnation, u8::from(*leaving), lease.as_millis());
+            format!("{incarnation} {ends_ms} {acknowledged} {capacity} {joined_ms} {leaving} {lease_ms}")
+        };
+        let number = |entry: &Entry| {
+            let Entry { owner, since_ms, after_us, how } = entry;
+            let how = format!("{how:?}").to_lowercase();
+            format!("{} {since_ms} {after_us} {how}", owner.as_deref().unwrap_or("-"))
+        };
+        let lists =
+            self.members.iter().filter_map(|(name, member)| Some((name.clone(), member.offers.clone()?)));
+        [
+            self.members.iter().map(|(name, member)| (name.clone(), node(member))).collect(),
+            self.numbers.iter().map(|(id, entry)| (id.to_string(), number(entry))).collect(),
+            lists.collect(),
+        ]
+    }
+
     /// Who owns a number.
     pub(crate) fn owner(&self, number: &NumberId) -> Option<&str> {
         self.numbers.get(number)?.owner.as_deref()
