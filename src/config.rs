@@ -57,6 +57,8 @@ pub struct Config {
     pub ownership: OwnershipConfig,
     /// `[webhooks]`
     pub webhooks: WebhooksConfig,
+    /// `[doubt]`
+    pub doubt: DoubtConfig,
     /// `[journal]`
     pub journal: JournalConfig,
     /// `[calendar]`
@@ -211,6 +213,15 @@ pub struct BreakerConfig {
     pub base: Duration,
     /// Longest wait between probes. Default 60s.
     pub max: Duration,
+}
+
+/// `[doubt]`
+#[derive(Clone, Debug)]
+pub struct DoubtConfig {
+    /// A send without a receipt for so long means that webhooks are silent. Default 30s.
+    pub silent_after: Duration,
+    /// A message in doubt for so long ends unresolved although webhooks are silent. Default 7d: so long Meta repeats them.
+    pub give_up: Duration,
 }
 
 /// `[retention]`

@@ -23,10 +23,11 @@
 //!  queued ─ claim ─► sending ─ settle ─┬─► accepted | held
 //!    ▲                  │              ├─► waiting (retry due at t) ─ claim ─► sending
 //!    │ release          │              ├─► failed | expired
-//!    └──────────────────┤              └─► in doubt (kept, counted, reported, never sent again by itself)
+//!    └──────────────────┤              └─► in doubt ─ clock over ─► unresolved | waiting (doubtful, or as the campaign says)
 //!                       └ owner lost ──► in doubt
 //!  whatever is no success ─ receipt: sent, delivered, read ─► accepted
 //!  sending, accepted, held, in doubt ─ receipt: failed ─► waiting (once, by the error table) | failed
+//!  unresolved, in doubt ─ campaign resolve ─► waiting | accepted
 //!  failed ─ campaign retry: a code with which Meta certainly took nothing ─► waiting
 //!  queued, waiting ─ person erase ─► suppressed
 //!  sending ─ in the stop list, not begun ─► suppressed
@@ -72,6 +73,7 @@
 //! | what is asked beside messages (templates, numbers, media) | [`cloud::manage`]; documents by file: [`app::media`], [`intake::files`] |
 //! | how a webhook is taken and what it stops | [`http::webhooks`]; what it may say: [`cloud::webhook`] |
 //! | what a receipt makes of a message | [`domain::receipt`], `queue/receipt.lua` |
+//! | how long a doubt waits, and what then | [`domain::doubt`], [`policy::doubt`]; carried out: `app::control::doubt`, `queue/resolve.lua`; by hand: [`cli::campaign::resolve`] |
 //! | what `webhooks check` looks at | [`cli::webhooks`] |
 //! | **evidence** | |
 //! | what is kept of every attempt, and how long | [`journal`]; of receipts: [`app::receipts`]; who did what: `cli::deeds`, [`journal::operators`] |

@@ -5,6 +5,7 @@
 //! cannot drop a single series, so what comes and goes (campaigns, what blocks a number) is kept here and
 //! written by [`Metrics::render`] itself. A test compares the names with the dashboard and the alerts.
 
+mod doubts;
 mod webhooks;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ use crate::domain::stop::StopKind;
 use crate::policy::classify::table::Row;
 use crate::policy::classify::{Kind, Scope};
 
+pub use doubts::DoubtMetrics;
 pub use webhooks::{Ignored, RequestOutcome, WebhookMetrics};
 
 /// Campaigns whose series are kept at most; beyond it the oldest name is dropped.
@@ -183,7 +185,7 @@ const BUILD_INFO: Family = Family {
 };
 
 /// Every family.
-pub const FAMILIES: [Family; 30] = [
+pub const FAMILIES: [Family; 31] = [
     ATTEMPTS,
     SEND_SECONDS,
     IN_FLIGHT,
@@ -214,6 +216,7 @@ pub const FAMILIES: [Family; 30] = [
     webhooks::TO_READ,
     webhooks::LAST_RECEIPT,
     webhooks::CAMPAIGN,
+    doubts::ENDED,
 ];
 
 /// All metrics of a process.

@@ -12,6 +12,7 @@ pub mod client;
 mod cluster;
 pub mod codec;
 pub mod connection;
+pub mod doubts;
 pub mod erasure;
 pub mod error;
 pub mod halts;

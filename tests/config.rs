@@ -43,6 +43,12 @@ fn refused(text: &str, expect: &str) {
     assert_eq!(error.to_string(), expect, "{text}");
 }
 
+/// One value that is out of its bounds.
+fn beyond(section: &str, key: &str, value: &str, bounds: &str) {
+    let expect = format!("c.toml, line 2: {section}.{key}: \"{value}\" is out of bounds: {bounds}");
+    refused(&format!("[{section}]\n{key} = \"{value}\""), &expect);
+}
+
 fn origin_of<'a>(loaded: &'a Loaded, key: &str) -> (&'a str, &'a Origin) {
     let line = loaded.origins.iter().find(|line| line.key == key).unwrap();
     (&line.value, &line.origin)
@@ -250,22 +256,16 @@ fn bad_values_name_line_key_bound_and_hint() {
         "[cloud]\ntimeout = 5",
         "c.toml, line 2: cloud.timeout: is an integer, but must be a text such as \"30s\"",
     );
-    refused(
-        "[cloud]\ntimeout = \"1ms\"",
-        "c.toml, line 2: cloud.timeout: \"1ms\" is out of bounds: 1s to 300s",
-    );
-    refused(
-        "[cloud]\nmax_connections = 0",
-        "c.toml, line 2: cloud.max_connections: must be a whole number from 1 to 65536",
-    );
-    refused(
-        "[cloud]\nmax_connections = \"7\"",
-        "c.toml, line 2: cloud.max_connections: must be a whole number from 1 to 65536",
-    );
+    beyond("cloud", "timeout", "1ms", "1s to 300s");
+    let expect = "c.toml, line 2: cloud.max_connections: must be a whole number from 1 to 65536";
+    refused("[cloud]\nmax_connections = 0", expect);
+    refused("[cloud]\nmax_connections = \"7\"", expect);
     refused(
         "[breaker]\nbase = \"5s\"\nmax = \"1s\"",
         "c.toml, line 3: breaker.max: \"1s\" is out of bounds: 5s to 86400s",
     );
+    beyond("doubt", "silent_after", "4s", "5s to 3600s");
+    beyond("doubt", "give_up", "31d", "3600s to 30 days");
     refused(
         "[redis]\nallow_weak_durability = \"yes\"",
         "c.toml, line 2: redis.allow_weak_durability: must be true or false",
@@ -337,6 +337,7 @@ fn unlimited_and_scaled_time_are_for_the_simulator() {
     assert_eq!(config.breaker.base, Duration::from_millis(100));
     assert_eq!(config.breaker.max, Duration::from_secs(6));
     assert_eq!(config.sender.drain_timeout, Duration::from_millis(2_500));
+    assert_eq!(config.doubt.give_up, Duration::from_secs(60_480));
     assert_eq!(config.pace.tolerance, Duration::from_millis(5), "not scaled");
     assert_eq!(config.sender.settle_delay, Duration::from_millis(100), "not scaled");
     assert_eq!(config.redis.response_timeout, Duration::from_secs(10), "not scaled");

@@ -59,6 +59,9 @@ pub struct BoardNumber {
     /// `STANDARD`, `HIGH`.
     #[serde(default)]
     pub throughput: Option<String>,
+    /// Since when it sends and no receipts come, in wall ms; None: they come, or nothing is sent.
+    #[serde(default)]
+    pub webhooks_silent_since_ms: Option<u64>,
 }
 
 impl Board {
@@ -93,6 +96,7 @@ impl BoardNumber {
             meta_status: None,
             quality: None,
             throughput: None,
+            webhooks_silent_since_ms: None,
         }
     }
 }

@@ -5,6 +5,7 @@
 //! messages and for ten million, but for one counter hash per lane that it reads at most once a second.
 
 mod division;
+mod doubt;
 mod facts;
 mod failover;
 mod hours;
@@ -112,6 +113,7 @@ pub(super) struct Knowledge {
     gave: HashMap<NumberId, Mono>,
     /// Campaigns of which all that is left waits for hours, and when they are counted again.
     quiet: HashMap<CampaignSeq, Mono>,
+    doubts: doubt::DoubtBook,
     moving: HashMap<LaneId, NumberId>,
     begun: HashMap<NumberId, u64>,
     meters: HashMap<NumberId, NumberMetrics>,
@@ -261,6 +263,7 @@ impl Control {
 
     async fn on_record(&mut self, record: CampaignRecord) -> Result<(), QueueError> {
         let (seq, state) = (record.seq, record.state);
+        self.state.doubts.know(&record, self.config.time_scale);
         let over = matches!(state, CampaignState::Done | CampaignState::Cancelled | CampaignState::Draft);
         if over {
             if self.state.told.remove(&seq).is_some() {

@@ -12,6 +12,7 @@ pub mod load;
 pub mod meter;
 pub mod plan;
 pub mod report;
+pub mod resolve;
 pub mod retry;
 pub mod set;
 pub mod show;
@@ -57,6 +58,8 @@ pub enum CampaignCommand {
     Close(VerbArgs),
     /// Try again what Meta certainly refused with one code.
     Retry(retry::RetryArgs),
+    /// Say what becomes of messages of which nobody knows whether they arrived.
+    Resolve(resolve::ResolveArgs),
     /// How far campaigns are, and what blocks them.
     #[command(after_help = examples::STATUS)]
     Status(StatusArgs),
@@ -207,6 +210,7 @@ pub async fn run(command: CampaignCommand, context: &Context) -> Result<Exit, Cl
         CampaignCommand::Set(args) => set::run(&args, context).await,
         CampaignCommand::Close(args) => close::run(&args, context).await,
         CampaignCommand::Retry(args) => retry::run(&args, context).await,
+        CampaignCommand::Resolve(args) => resolve::run(&args, context).await,
         CampaignCommand::Pause(args) => verbs::run(Verb::Pause, &asked(args, true), context).await,
         CampaignCommand::Resume(args) => verbs::run(Verb::Resume, &asked(args, true), context).await,
         CampaignCommand::Cancel(args) => verbs::run(Verb::Cancel, &args, context).await,

@@ -40,8 +40,20 @@ pub(super) const PROVEN: &str = "person erase";
 const TARGETS: [&str; 4] = ["id", "campaign", "number", "file"];
 
 /// Arguments that are settings, never personal data.
-const SETTINGS: [&str; 10] =
-    ["all", "code", "first", "at", "assignments", "settings", "changes", "resend", "keep", "rejects"];
+const SETTINGS: [&str; 12] = [
+    "all",
+    "code",
+    "first",
+    "at",
+    "assignments",
+    "settings",
+    "changes",
+    "resend",
+    "as_sent",
+    "in_doubt",
+    "keep",
+    "rejects",
+];
 
 /// A command that is about to be run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -144,7 +156,7 @@ mod tests {
     }
 
     /// Every other command: a new one belongs here, or into [`READ_ONLY`].
-    const CHANGES: [&str; 20] = [
+    const CHANGES: [&str; 22] = [
         "account pause",
         "account resume",
         "campaign archive",
@@ -153,11 +165,13 @@ mod tests {
         "campaign create",
         "campaign load",
         "campaign pause",
+        "campaign resolve",
         "campaign resume",
         "campaign retry",
         "campaign set",
         "campaign start",
         "campaign test",
+        "message send",
         "number pause",
         "number resume",
         "pause",

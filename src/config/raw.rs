@@ -67,6 +67,8 @@ pub const KEYS: &[&str] = &[
     "journal.segment_age",
     "retention.campaigns",
     "stops.stale_after",
+    "doubt.silent_after",
+    "doubt.give_up",
 ];
 
 /// Lists of tables (`[[account]]`) and their keys.

@@ -14,7 +14,7 @@ use super::error::ConfigError;
 use super::load::LoadOptions;
 use super::raw::{Entry, Origin, Raw, RawItem, RawValue};
 use super::{
-    AccountConfig, BreakerConfig, CloudConfig, Config, HttpConfig, JournalConfig, NumberConfig,
+    AccountConfig, BreakerConfig, CloudConfig, Config, DoubtConfig, HttpConfig, JournalConfig, NumberConfig,
     OwnershipConfig, ProxyConfig, RetentionConfig, Secret, SenderConfig, StopsConfig, WebhooksConfig, proxy,
     value,
 };
@@ -64,6 +64,7 @@ pub(super) fn resolve(raw: &Raw, options: &LoadOptions) -> Result<(Config, Vec<O
         webhooks,
         journal,
         calendar,
+        doubt: r.doubt()?,
         retention: r.retention()?,
         stops: StopsConfig { stale_after: r.duration("stops.stale_after", "5s", SECOND * 2, SECOND * 60)? },
         time_scale,
@@ -84,6 +85,8 @@ fn scale(config: &mut Config) {
         &mut config.breaker.max,
         &mut config.pace.failover_after,
         &mut config.pace.read_every,
+        &mut config.doubt.silent_after,
+        &mut config.doubt.give_up,
     ];
     let kept = config.retention.campaigns.as_mut();
     for wait in waits.into_iter().chain(kept) {
@@ -328,6 +331,14 @@ impl Resolver<'_> {
                 .text("journal.segment_bytes", "64MB", |text| value::bytes(text, 64 << 10, 4 << 30))?
                 .0,
             segment_age: self.duration("journal.segment_age", "1h", SECOND, HOUR * 24)?,
+        })
+    }
+
+    fn doubt(&self) -> Result<DoubtConfig, ConfigError> {
+        let age = |text: &str| value::age(text, HOUR, HOUR * 24 * 30);
+        Ok(DoubtConfig {
+            silent_after: self.duration("doubt.silent_after", "30s", SECOND * 5, HOUR)?,
+            give_up: self.text("doubt.give_up", "7d", age)?.0,
         })
     }
 

@@ -170,6 +170,8 @@ pub enum Verb {
     Close,
     /// Tries again what Meta certainly refused.
     Retry,
+    /// Sends once more what nobody knows of.
+    Resend,
 }
 
 /// What a verb does to a campaign in a given state.
@@ -245,10 +247,10 @@ pub fn after(state: CampaignState, verb: Verb) -> Transition {
 
         (Verb::Close, _) => Already,
 
-        (Verb::Retry, S::Draft | S::Ready) => refused(NOT_STARTED),
-        (Verb::Retry, S::Running | S::Paused) => Already,
-        (Verb::Retry, S::Done) => Changed(S::Running),
-        (Verb::Retry, S::Cancelled) => refused(CANCELLED),
+        (Verb::Retry | Verb::Resend, S::Draft | S::Ready) => refused(NOT_STARTED),
+        (Verb::Retry | Verb::Resend, S::Running | S::Paused) => Already,
+        (Verb::Retry | Verb::Resend, S::Done) => Changed(S::Running),
+        (Verb::Retry | Verb::Resend, S::Cancelled) => refused(CANCELLED),
     }
 }
 
@@ -283,7 +285,7 @@ impl fmt::Display for CampaignState {
 
 impl Verb {
     /// All verbs.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Load,
         Self::Start,
         Self::Pause,
@@ -294,6 +296,7 @@ impl Verb {
         Self::Set,
         Self::Close,
         Self::Retry,
+        Self::Resend,
     ];
 
     /// Its name on the command line.
@@ -309,6 +312,7 @@ impl Verb {
             Self::Set => "set",
             Self::Close => "close",
             Self::Retry => "retry",
+            Self::Resend => "resolve --resend",
         }
     }
 }
@@ -395,14 +399,14 @@ mod tests {
     /// (`D`raft, rea`Y`, `R`unning, `P`aused, d`O`ne, `C`ancelled).
     #[test]
     fn every_verb_in_every_state() {
-        //                    load start pause resume cancel first schedule set close retry
+        //                    load start pause resume cancel first schedule set close retry resend
         let table = [
-            (CampaignState::Draft, "Y ! ! ! C ! ! . . !"),
-            (CampaignState::Ready, ". R ! ! C R . . . !"),
-            (CampaignState::Running, ". . P . C . ! . . ."),
-            (CampaignState::Paused, ". ! . R C R ! . . ."),
-            (CampaignState::Done, "R . ! . ! ! ! . . R"),
-            (CampaignState::Cancelled, "! ! ! ! . ! ! ! . !"),
+            (CampaignState::Draft, "Y ! ! ! C ! ! . . ! !"),
+            (CampaignState::Ready, ". R ! ! C R . . . ! !"),
+            (CampaignState::Running, ". . P . C . ! . . . ."),
+            (CampaignState::Paused, ". ! . R C R ! . . . ."),
+            (CampaignState::Done, "R . ! . ! ! ! . . R R"),
+            (CampaignState::Cancelled, "! ! ! ! . ! ! ! . ! !"),
         ];
         for (state, row) in table {
             let cells: Vec<_> = Verb::ALL

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- Makes a lane ours, and puts what its last owner was sending in doubt, a slice at a time.
--- KEYS    1 meta  2 state  3 retry
+-- KEYS    1 meta  2 state  3 retry  4 doubt
 -- ARGV    1 token  2 first index to look at  3 most records to look at  4 reason of the doubt  5 run of the process
 -- RETURNS {'ok', index to go on from or -1, put in doubt, messages, next, next due or -1, number} · {'token', theirs}
 -- INVARIANT a token never goes back; nothing is claimed under a token before its sweep is over; what is sending was
@@ -21,10 +21,13 @@ if sending > 0 and from >= 0 then
   -- Beyond the first never claimed, too: a receipt may have made a message wait there, and it was claimed since.
   upto = math.min(from + tonumber(ARGV[3]), n)
   local before = redis.call('GETRANGE', KEYS[2], 4 * from, 4 * upto - 1)
+  local time = redis.call('TIME')
+  local now = string.format('%.0f', tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000))
   for i = 0, #before / 4 - 1 do
     local head, generation, _, flags = string.byte(before, 4 * i + 1, 4 * i + 4)
     if math.floor(head / 16) == 1 then
       redis.call('SETRANGE', KEYS[2], 4 * (from + i), string.char(6 * 16 + head % 16, generation, tonumber(ARGV[4]), flags))
+      redis.call('ZADD', KEYS[4], now, from + i)
       swept = swept + 1
     end
   end

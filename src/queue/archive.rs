@@ -127,7 +127,7 @@ pub async fn free(
         let keys = LaneKeys::new(*lane);
         let sets: Vec<String> = (0..buckets(lane.lane)).map(|bucket| keys.seen(bucket)).collect();
         // The counters last: as long as they are there, the lane is known to have been freed in part only.
-        names.extend([keys.log, keys.state, keys.retry, keys.asked].into_iter().chain(sets));
+        names.extend([keys.log, keys.state, keys.retry, keys.doubt, keys.asked].into_iter().chain(sets));
         names.push(keys.meta);
     }
     for slice in names.chunks(FREED_AT_ONCE) {

@@ -56,6 +56,8 @@ pub struct CampaignRecord {
     pub why: Option<String>,
     /// What had become of its messages at the last start or resume.
     pub baseline: Tally,
+    /// The stay in its state, by its begin, in which nothing of it can be in doubt any more.
+    pub undoubted_ms: Option<u64>,
     /// Whether it takes no more recipients.
     pub closed: bool,
 }
@@ -111,6 +113,11 @@ impl Fields {
     /// Whether it takes no more recipients.
     pub fn closed() -> Self {
         Self::none().with("closed", "1")
+    }
+
+    /// That nothing of it can be in doubt any more, for as long as it stays in a state.
+    pub fn undoubted(since_ms: u64) -> Self {
+        Self::none().with("undoubted", &since_ms.to_string())
     }
 
     /// One setting; None: what the campaign file says.
@@ -203,6 +210,7 @@ impl CampaignRecord {
             start_at_ms: fields.get("start_at_ms").and_then(|text| text.parse().ok()),
             why: fields.get("why").cloned(),
             baseline: Tally::from_text(&text("base")),
+            undoubted_ms: fields.get("undoubted").and_then(|text| text.parse().ok()),
             closed: fields.contains_key("closed"),
             media: fields.get("media").and_then(|text| CampaignMedium::parse(text)),
             archive: fields.get("archive").and_then(|text| Leaving::parse(text)),

@@ -6,11 +6,12 @@
 //! | `ct:{c.l}:log` | stream | entry `<first index + 1>-0` → chunk |
 //! | `ct:{c.l}:state` | string | four bytes per message |
 //! | `ct:{c.l}:retry` | zset | index → due wall ms |
+//! | `ct:{c.l}:doubt` | zset | index of a message in doubt → since, wall ms |
 //! | `ct:{c.l}:asked` | string | indices of the last claim of due messages, for a repeated request |
 //! | `ct:{c.l}:seen:<b>` | set | keyed hashes of the dedup key |
 //! | `ct:campaigns` | hash | id → seq |
 //! | `ct:campaigns:seq` | string | last seq given |
-//! | `ct:campaign:<seq>` | hash | definition, state, lanes, totals of the loads, `set:<key>` what was set since, `first` ceilings of the first N, `start_at_ms`, `base` counts at the start, `why` it paused by itself, `closed` |
+//! | `ct:campaign:<seq>` | hash | definition, state, lanes, totals of the loads, `set:<key>` what was set since, `first` ceilings of the first N, `start_at_ms`, `base` counts at the start, `why` it paused by itself, `undoubted` stay in its state in which nothing is in doubt, `closed` |
 //! | `ct:agenda:<number>` | zset | lanes by priority |
 //! | `ct:{own}` | hash | last fencing token, revision of the division |
 //! | `ct:{own}:nodes` | hash | node → incarnation, lease end, acknowledged version, capacity, joined, leaving, lease |
@@ -25,7 +26,7 @@
 //! | `ct:{stop}:base:<version>-<nonce>` | stream | everything that held at that version, packed alike |
 //! | `ct:archived` | hash | id → seq, wall ms and folder of a campaign that was archived |
 //! | `ct:halts` | hash | what is paused or halted, and why |
-//! | `ct:webhooks` | hash | when a receipt of each number was last heard, when anything was, when Meta last changed a number, and where we listen |
+//! | `ct:webhooks` | hash | when a receipt of each number was last heard (`number:`), of when its latest send was heard (`sent:`), silences (`doubt:`), when anything was heard, when Meta last changed a number, and where we listen |
 //! | `ct:version` | string | raised by every change a node must hear of |
 //! | `ct:events` | channel | the new version |
 //! | `ct:installation` | string | random name of this installation and the key of its hashes |
@@ -83,6 +84,8 @@ pub struct LaneKeys {
     pub state: String,
     /// Due times.
     pub retry: String,
+    /// Messages in doubt.
+    pub doubt: String,
     /// Last claim of due messages.
     pub asked: String,
     prefix: String,
@@ -98,6 +101,7 @@ impl LaneKeys {
             log: key("log"),
             state: key("state"),
             retry: key("retry"),
+            doubt: key("doubt"),
             asked: key("asked"),
             prefix,
         }

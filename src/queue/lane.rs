@@ -152,7 +152,7 @@ pub async fn adopt(
     let (mut from, mut in_doubt) = (if sweep { 0 } else { -1 }, 0);
     loop {
         let mut call = script::ADOPT.prepare_invoke();
-        call.key(&keys.meta).key(&keys.state).key(&keys.retry);
+        call.key(&keys.meta).key(&keys.state).key(&keys.retry).key(&keys.doubt);
         call.arg(token).arg(from).arg(BATCH_MAX).arg(reasons::OWNER_LOST);
         call.arg(claims::run());
         let reply: Vec<Value> = script::run(connection, &call).await?;
@@ -225,7 +225,7 @@ pub async fn unsent(
 ) -> Result<u32, QueueError> {
     let keys = LaneKeys::new(lane);
     let mut call = script::UNSENT.prepare_invoke();
-    call.key(&keys.meta).key(&keys.state).key(&keys.retry);
+    call.key(&keys.meta).key(&keys.state).key(&keys.retry).key(&keys.doubt);
     call.arg(now_ms).arg(reasons::OWNER_LOST).arg(packed(messages));
     script::run(connection, &call).await
 }
@@ -238,7 +238,7 @@ pub async fn settle(
 ) -> Result<(u32, u32), QueueError> {
     let keys = LaneKeys::new(lane);
     let mut call = script::SETTLE.prepare_invoke();
-    call.key(&keys.meta).key(&keys.state).key(&keys.retry).arg(settlement_runs(settlements));
+    call.key(&keys.meta).key(&keys.state).key(&keys.retry).key(&keys.doubt).arg(settlement_runs(settlements));
     script::run(connection, &call).await
 }
 

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- Writes what Meta's receipts say of messages: the rule of domain/receipt.rs.
--- KEYS    1 meta  2 state  3 retry
+-- KEYS    1 meta  2 state  3 retry  4 doubt
 -- ARGV    1 runs of equal receipts, 18 bytes each: first index (u32), count (u16), generation, kind (0 sent, 1 delivered,
 --           2 read, 3 failed), again (1: worth another attempt), reason (u8 each), due in wall ms (f64)
 --         2 attempts at most
@@ -65,9 +65,10 @@ local function note(first, n, before, after, mark, due)
   local from, to = math.floor(head / 16), math.floor(head_after / 16)
   if from > 0 then count('s' .. from, -n) end
   count('s' .. to, n)
-  if from == 5 or from == 6 or from == 8 or from == 9 then count('r' .. from .. '.' .. why, -n) end
+  if from == 5 or from == 6 or from == 7 or from == 8 or from == 9 then count('r' .. from .. '.' .. why, -n) end
   if to == 5 then count('r5.' .. why_after, n) end
   for index = first, first + n - 1 do
+    if from == 6 then redis.call('ZREM', KEYS[4], index) end
     if to == 4 then
       redis.call('ZADD', KEYS[3], due, index)
     elseif from == 0 or from == 4 or from == 6 then

@@ -39,7 +39,12 @@ pub async fn receive(
     let mut outcomes = Vec::with_capacity(receipts.len());
     for batch in receipts.chunks(BATCH_MAX) {
         let mut call = script::RECEIPT.prepare_invoke();
-        call.key(&keys.meta).key(&keys.state).key(&keys.retry).arg(runs(batch)).arg(max_attempts);
+        call.key(&keys.meta)
+            .key(&keys.state)
+            .key(&keys.retry)
+            .key(&keys.doubt)
+            .arg(runs(batch))
+            .arg(max_attempts);
         let answer: Vec<u8> = script::run(connection, &call).await?;
         outcomes.extend(answer.iter().filter_map(|byte| Outcome::from_byte(*byte)));
     }
@@ -56,14 +61,16 @@ pub async fn look_again(connection: &mut Connection, seq: CampaignSeq) -> Result
     super::campaigns::announce(connection).await.map(|_| ())
 }
 
-/// Notes when receipts of numbers were last heard.
+/// Notes when receipts of numbers were last heard, and the latest send of each that was heard of.
 pub async fn note_heard(
     connection: &mut Connection,
     receipts: &[(NumberId, u64)],
+    sent: &[(NumberId, u64)],
     request_ms: u64,
 ) -> Result<(), QueueError> {
     let mut fields = vec![("request".to_owned(), request_ms.to_string())];
     fields.extend(receipts.iter().map(|(number, at_ms)| (format!("number:{number}"), at_ms.to_string())));
+    fields.extend(sent.iter().map(|(number, at_ms)| (format!("sent:{number}"), at_ms.to_string())));
     Ok(connection.hset_multiple(keys::WEBHOOKS, &fields).await?)
 }
 

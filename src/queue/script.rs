@@ -37,6 +37,9 @@ scripts! {
     SETTLE = "settle.lua";
     RECEIPT = "receipt.lua";
     ADOPT = "adopt.lua";
+    DOUBTS = "doubts.lua";
+    REINDEX = "reindex.lua";
+    RESOLVE = "resolve.lua";
     OWN = "own.lua";
     UNSENT = "unsent.lua";
     CAMPAIGN_SET = "campaign_set.lua";

@@ -14,7 +14,12 @@ fn free_port() -> u16 {
 }
 
 /// A rig whose simulator tells, by this plan.
-fn telling(numbers: usize, rate: &'static str, text: &str, change: impl FnOnce(&mut SimConfig)) -> Rig {
+pub(crate) fn telling(
+    numbers: usize,
+    rate: &'static str,
+    text: &str,
+    change: impl FnOnce(&mut SimConfig),
+) -> Rig {
     let port = free_port();
     let sim: Server = sim(|config| {
         config.plan = plan(text);

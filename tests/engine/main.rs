@@ -5,6 +5,7 @@
 mod archive;
 mod crashes;
 mod documents;
+mod doubts;
 mod erase;
 mod hooks;
 mod hours;

@@ -265,7 +265,10 @@ impl Rig {
             headers.iter().position(|header| header == name).unwrap_or_else(|| panic!("{headers:?}"))
         };
         let (state, ids) = (at("state"), at("message_id"));
-        let rows = reader.records().map(Result::unwrap).filter(|row| &row[state] == "in_doubt");
+        let rows = reader
+            .records()
+            .map(Result::unwrap)
+            .filter(|row| matches!(&row[state], "in_doubt" | "unresolved"));
         rows.filter(|row| taken.contains(&message(&row[ids]))).count() as u64
     }
 

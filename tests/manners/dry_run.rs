@@ -23,6 +23,7 @@ const CHANGING: &[(&str, &[&str])] = &[
     ("campaign pause", &["running"]),
     ("campaign resume", &["paused"]),
     ("campaign retry", &["running", "--code", "131026"]),
+    ("campaign resolve", &["running", "--as-sent", "--in-doubt"]),
     ("campaign set", &["running", "priority=high", "pace_share=50%"]),
     ("campaign start", &["ready"]),
     ("campaign test", &["ready", "--to", "11987654321"]),
@@ -41,7 +42,7 @@ const ALSO: &[(&str, &[&str])] =
     &[("campaign start", &["ready", "--first", "5"]), ("campaign start", &["ready", "--at", "09:00"])];
 
 /// What is said where there is nothing to do: these rows of [`CHANGING`] would change nothing here.
-const NOTHING_TO_DO: [&str; 2] = ["is not paused", "no message failed"];
+const NOTHING_TO_DO: [&str; 3] = ["is not paused", "no message failed", "no message is unresolved"];
 
 /// Commands that change nothing that is kept.
 const READING: &[&str] = &[

@@ -204,6 +204,7 @@ fn steps(trial: &mut Trial) {
     evidence(trial);
     trial.run("campaign retry", &["teste", "--code", "131026", "--dry-run"], 0);
     trial.run("campaign retry", &["teste", "--code", "131026"], 0);
+    trial.run("campaign resolve", &["teste", "--resend", "--in-doubt", "--yes"], 0);
     trial.run("campaign status", &["teste", "--watch"], 0);
     by_hand(trial);
     drop(engine);

@@ -108,7 +108,10 @@ pub(crate) async fn stored(redis: &mut Connection, id: LaneId) -> Stored {
     }
     let mut reasons = BTreeMap::new();
     for record in records.iter().filter(|record| {
-        matches!(record.state, State::Failed | State::InDoubt | State::Suppressed | State::Expired)
+        matches!(
+            record.state,
+            State::Failed | State::InDoubt | State::Unresolved | State::Suppressed | State::Expired
+        )
     }) {
         *reasons.entry((record.state, record.reason)).or_insert(0u64) += 1;
     }
@@ -117,6 +120,10 @@ pub(crate) async fn stored(redis: &mut Connection, id: LaneId) -> Stored {
         let count = records.iter().filter(|record| record.flags & flag != 0).count();
         assert_eq!(counted, count as u64, "the counter of {name}: {counters:?}");
     }
+    let mut doubt: Vec<u32> = redis.zrange(&keys.doubt, 0, -1).await.unwrap();
+    doubt.sort_unstable();
+    let in_doubt = (0u32..).zip(&records).filter(|(_, record)| record.state == State::InDoubt);
+    assert_eq!(doubt, in_doubt.map(|(index, _)| index).collect::<Vec<_>>(), "the index of doubts");
     let retry: Vec<(u32, f64)> = redis.zrange_withscores(&keys.retry, 0, -1).await.unwrap();
     #[allow(
         clippy::cast_possible_truncation,

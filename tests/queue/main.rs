@@ -4,6 +4,7 @@
 
 mod again;
 mod claims;
+mod doubts;
 mod lab;
 #[allow(dead_code, reason = "the simulation asks it for more")]
 #[path = "../support/lane_model.rs"]

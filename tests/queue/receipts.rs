@@ -145,9 +145,9 @@ async fn a_forgotten_claim_is_not_sent_again() {
 async fn when_receipts_were_heard_is_kept() {
     let mut lab = Lab::start().await;
     assert_eq!(receipt::heard(&mut lab.redis).await.unwrap(), receipt::Heard::default());
-    receipt::note_heard(&mut lab.redis, &[(number(), 5)], 7).await.unwrap();
+    receipt::note_heard(&mut lab.redis, &[(number(), 5)], &[], 7).await.unwrap();
     receipt::note_listen(&mut lab.redis, "127.0.0.1:9").await.unwrap();
-    receipt::note_heard(&mut lab.redis, &[], 8).await.unwrap();
+    receipt::note_heard(&mut lab.redis, &[], &[], 8).await.unwrap();
     let heard = receipt::heard(&mut lab.redis).await.unwrap();
     assert_eq!((heard.receipts, heard.request_ms), (vec![(number(), 5)], Some(8)));
     assert_eq!(heard.listen.as_deref(), Some("127.0.0.1:9"));

@@ -51,6 +51,7 @@ impl Control {
                 self.count_own(seq).await?;
             }
         }
+        self.look_at_doubts().await?;
         self.receive().await?;
         self.share_out();
         self.share_out_far().await?;
@@ -203,6 +204,9 @@ impl Control {
                     continue;
                 }
                 let before = self.state.begun.insert(view.id.clone(), view.begun).unwrap_or(view.begun);
+                if view.begun > before {
+                    self.state.doubts.left(&view.id, now.1);
+                }
                 #[allow(clippy::cast_precision_loss, reason = "requests of a second or so")]
                 let rate_per_s = (view.begun - before) as f64 / elapsed;
                 self.meter(&view, rate_per_s);
@@ -211,6 +215,7 @@ impl Control {
                 let facts = self.state.facts.known.get(&view.id).cloned().unwrap_or_default();
                 (shown.meta_status, shown.quality, shown.throughput) =
                     (facts.status, facts.quality, facts.throughput);
+                shown.webhooks_silent_since_ms = self.state.doubts.silent_since_ms(&view.id);
                 board.numbers.push(shown);
             }
         }

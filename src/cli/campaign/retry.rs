@@ -17,7 +17,8 @@ use crate::domain::ids::LaneId;
 use crate::policy::classify::table::Row;
 use crate::policy::classify::{ErrorTable, Kind};
 use crate::queue::again::{self, Ask};
-use crate::queue::campaigns::{self, Fields};
+use crate::queue::campaigns::{self, CampaignRecord, Fields};
+use crate::queue::connection::Connection;
 
 /// How often a state that somebody else moved is looked at again.
 const MOVES_MAX: usize = 16;
@@ -78,20 +79,7 @@ async fn retry(args: &RetryArgs, row: &Row, store: &mut Store, context: &Context
     let mut record = record;
     if ask == Ask::Turn {
         campaigns::grow(redis, record.seq).await?;
-        for look in 0.. {
-            let new = transition(&record, Verb::Retry)?.filter(|_| turned > 0);
-            let Some(new) = new else { break };
-            let view = View::read(redis, record.clone(), clock::wall().0).await?;
-            let fields = Fields::begin(crate::app::control::stops::tally(&view.counters), None);
-            if moved(redis, &record, new, &fields).await? {
-                record.state = new;
-                break;
-            }
-            if look == MOVES_MAX {
-                return Err(somebody_else(&record.id));
-            }
-            record = campaigns::find(redis, &record.id).await?;
-        }
+        record = go_on(redis, record, Verb::Retry, turned).await?;
         heard = announce(redis, &context.config).await?;
         record = campaigns::find(redis, &record.id).await?;
     }
@@ -122,6 +110,26 @@ async fn retry(args: &RetryArgs, row: &Row, store: &mut Store, context: &Context
     }
     heard.check()?;
     Ok(Exit::Done)
+}
+
+/// Lets a campaign go on after `turned` messages of it were made due, if it was done.
+pub async fn go_on(
+    redis: &mut Connection,
+    mut record: CampaignRecord,
+    verb: Verb,
+    turned: u64,
+) -> Result<CampaignRecord, CliError> {
+    for _ in 0..=MOVES_MAX {
+        let new = transition(&record, verb)?.filter(|_| turned > 0);
+        let Some(new) = new else { return Ok(record) };
+        let view = View::read(redis, record.clone(), clock::wall().0).await?;
+        let fields = Fields::begin(crate::app::control::stops::tally(&view.counters), None);
+        if moved(redis, &record, new, &fields).await? {
+            return Ok(campaigns::find(redis, &record.id).await?);
+        }
+        record = campaigns::find(redis, &record.id).await?;
+    }
+    Err(somebody_else(&record.id))
 }
 
 #[cfg(test)]

@@ -11,6 +11,8 @@ use super::world::{Block, Rows, View, World};
 use crate::app::hours::to_civil;
 use crate::clock::WallMs;
 use crate::domain::campaign::CampaignState;
+use crate::domain::doubt::DoubtPolicy;
+use crate::domain::ids::NumberId;
 use crate::domain::receipt::flags;
 use crate::domain::record::State;
 use crate::policy::classify::ErrorTable;
@@ -56,7 +58,7 @@ impl Shown<'_> {
             "rows": rows.rows, "loaded": rows.loaded, "duplicate": rows.duplicate, "rejected": rows.rejected,
             "loading": rows.loading, "load_broke_off": rows.broke_off,
             "states": states(self.view), "receipts": receipts(self.view), "duplicates_detected": counters.duplicates,
-            "reasons": reasons.collect::<Vec<_>>(), "left": self.view.left(),
+            "doubt": self.doubt_json(), "reasons": reasons.collect::<Vec<_>>(), "left": self.view.left(),
             "rate_per_s": self.rate_per_s, "eta_s": eta.map(|eta| eta.as_secs()),
             "eta": eta.map(|eta| rfc3339(self.end(eta))),
             "why": record.why, "first": record.first.as_ref().map(|first| first.granted),
@@ -90,6 +92,7 @@ impl Shown<'_> {
         lines.extend(
             self.reasons().into_iter().map(|line| format!("    {}", out.paint(Paint::Yellow, &line))),
         );
+        lines.extend(self.doubt().map(|line| format!("  {}", out.paint(Paint::Yellow, &line))));
         lines.extend(loads(&self.view.rows).into_iter().map(|line| format!("  {line}")));
         let blocks = self.view.blocks(self.world);
         lines.extend(
@@ -193,6 +196,56 @@ impl Shown<'_> {
             format!("{} {} {name}{meaning}", count(*messages), state.as_str())
         };
         reasons.into_iter().map(words).collect()
+    }
+
+    /// Numbers with messages in doubt that send without hearing of it, and since when.
+    fn silent(&self) -> Vec<(&str, u64)> {
+        let boards = self.world.board.iter().flat_map(|board| &board.numbers);
+        let ours = |id: &str| self.view.doubts.contains_key(&NumberId::from(id));
+        let silent = boards.filter_map(|one| Some((one.id.as_str(), one.webhooks_silent_since_ms?)));
+        silent.filter(|(id, _)| ours(id)).collect()
+    }
+
+    /// What becomes of messages in doubt, and what keeps their clock from running.
+    fn doubt(&self) -> Option<String> {
+        let in_doubt = self.view.counters.of(State::InDoubt);
+        let unresolved = self.view.counters.of(State::Unresolved);
+        let mut words = Vec::new();
+        if in_doubt > 0 {
+            let rules = self.view.campaign.doubt;
+            let then = match rules.policy {
+                DoubtPolicy::Keep => "then unresolved",
+                DoubtPolicy::Resend => "then sent again",
+            };
+            words.push(format!(
+                "in doubt {}: waits {} for receipts, {then}",
+                count(in_doubt),
+                span(rules.wait)
+            ));
+        }
+        if let Some(since) = self.silent().into_iter().map(|(_, since)| since).min() {
+            words.push(format!(
+                "webhooks silent since {}, so nothing in doubt is sent again: see `carteiro webhooks check`",
+                rfc3339(since)
+            ));
+        }
+        if unresolved > 0 {
+            words.push(format!(
+                "unresolved {}: `carteiro campaign resolve {} --resend` or `--as-sent`",
+                count(unresolved),
+                self.view.record.id
+            ));
+        }
+        (!words.is_empty()).then(|| words.join("; "))
+    }
+
+    fn doubt_json(&self) -> Value {
+        let (rules, silent) = (self.view.campaign.doubt, self.silent());
+        json!({
+            "policy": rules.policy.as_str(), "wait_s": rules.wait.as_secs(),
+            "webhooks_silent": silent.iter().map(|(id, _)| id).collect::<Vec<_>>(),
+            "webhooks_silent_since": silent.iter().map(|(_, since)| *since).min().map(rfc3339),
+        })
     }
 
     fn block_line(&self, block: &Block) -> String {

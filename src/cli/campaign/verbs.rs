@@ -233,7 +233,7 @@ fn capital(verb: Verb) -> &'static str {
         Verb::Load => "Load",
         Verb::Pause => "Pause",
         Verb::Resume => "Resume",
-        Verb::First | Verb::Schedule | Verb::Set | Verb::Close | Verb::Retry => "Change",
+        Verb::First | Verb::Schedule | Verb::Set | Verb::Close | Verb::Retry | Verb::Resend => "Change",
     }
 }
 

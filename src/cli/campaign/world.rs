@@ -41,6 +41,8 @@ pub struct View {
     pub counters: LaneCounters,
     /// Numbers of lanes that have something left to send, and how much.
     pub open: BTreeMap<NumberId, u64>,
+    /// Messages in doubt by number.
+    pub doubts: BTreeMap<NumberId, u64>,
     /// Rows of all loads.
     pub rows: Rows,
     /// When its own hours open, in wall ms; None: they are open.
@@ -102,10 +104,15 @@ impl View {
             (0..record.lanes()).map(|lane| LaneId { campaign: record.seq, lane }).collect();
         let mut counters = LaneCounters::default();
         let mut open: BTreeMap<NumberId, u64> = BTreeMap::new();
+        let mut doubts: BTreeMap<NumberId, u64> = BTreeMap::new();
         for lane in lane::counters(redis, &lanes).await? {
             let left = left(&lane);
             if let Some(number) = lane.number.clone().filter(|_| left > 0) {
                 *open.entry(number).or_default() += left;
+            }
+            let in_doubt = lane.of(State::InDoubt);
+            if let Some(number) = lane.number.clone().filter(|_| in_doubt > 0) {
+                *doubts.entry(number).or_default() += in_doubt;
             }
             counters.add(&lane);
         }
@@ -116,7 +123,7 @@ impl View {
         }
         let closed = campaign.hours.as_ref().filter(|hours| !hours::within(hours, WallMs(now_ms)));
         let opens_ms = closed.map(|hours| hours.next_open_ms(now_ms.saturating_add(hours::MARGIN_MS)));
-        Ok(Self { record, campaign, counters, open, rows, opens_ms })
+        Ok(Self { record, campaign, counters, open, doubts, rows, opens_ms })
     }
 
     /// Messages that may still be sent.
@@ -299,6 +306,7 @@ mod tests {
             start_at_ms: None,
             why: None,
             baseline: crate::policy::brake::Tally::default(),
+            undoubted_ms: None,
             closed: false,
             media: None,
             archive: None,
@@ -316,6 +324,7 @@ mod tests {
             record,
             counters,
             open: open.into(),
+            doubts: BTreeMap::new(),
             rows: Rows::default(),
             opens_ms: None,
         }

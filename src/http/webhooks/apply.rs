@@ -38,6 +38,8 @@ pub(super) struct Writer {
     /// When receipts of our numbers were last heard, and when that was last noted.
     heard: RefCell<BTreeMap<NumberId, u64>>,
     noted: RefCell<Option<Mono>>,
+    /// When the latest message of each of our numbers was sent, of those whose receipts were heard.
+    sent: RefCell<BTreeMap<NumberId, u64>>,
     /// Campaigns with a message that waits anew.
     waiting: RefCell<BTreeSet<CampaignSeq>>,
 }
@@ -63,6 +65,7 @@ impl Writer {
             times: RefCell::default(),
             heard: RefCell::default(),
             noted: RefCell::default(),
+            sent: RefCell::default(),
             waiting: RefCell::default(),
         }
     }
@@ -184,12 +187,18 @@ impl Writer {
     /// Counts what was heard.
     fn account(&self, heard: &[Heard]) {
         let mut times = self.times.borrow_mut();
-        let mut last = self.heard.borrow_mut();
+        let (mut last, mut sent) = (self.heard.borrow_mut(), self.sent.borrow_mut());
         for one in heard {
             let Heard { message, generation, kind, at_ms, outcome, .. } = one;
             if let Some(number) = one.number.as_ref().filter(|number| self.numbers.contains_key(*number)) {
                 let known = last.entry(number.clone()).or_default();
                 *known = one.heard_at_ms.max(*known);
+                // Never later than now: whose clock is ahead must not speak for what has not been sent.
+                let sent_ms = at_ms.filter(|_| *kind == ReceiptKind::Sent).map(|at| at.min(one.heard_at_ms));
+                if let Some(sent_ms) = sent_ms {
+                    let latest = sent.entry(number.clone()).or_default();
+                    *latest = sent_ms.max(*latest);
+                }
             }
             if outcome.nowhere {
                 self.metrics.ignored(Ignored::Nowhere);
@@ -250,13 +259,15 @@ impl Writer {
             return Ok(());
         }
         *self.noted.borrow_mut() = Some(now);
-        let heard: Vec<(NumberId, u64)> =
-            self.heard.borrow().iter().map(|(number, at_ms)| (number.clone(), *at_ms)).collect();
+        let list = |all: &RefCell<BTreeMap<NumberId, u64>>| -> Vec<(NumberId, u64)> {
+            all.borrow().iter().map(|(number, at_ms)| (number.clone(), *at_ms)).collect()
+        };
+        let (heard, sent) = (list(&self.heard), list(&self.sent));
         for (number, at_ms) in &heard {
             #[allow(clippy::cast_precision_loss, reason = "wall milliseconds stay far below 2^53")]
             self.start.metrics.last_receipt(number).set(*at_ms as f64 / 1_000.0);
         }
         let at_ms = clock::wall().0;
-        self.link.call(async |redis| receipt::note_heard(redis, &heard, at_ms).await).await
+        self.link.call(async |redis| receipt::note_heard(redis, &heard, &sent, at_ms).await).await
     }
 }
