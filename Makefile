@@ -9,6 +9,8 @@ SHELL := /bin/sh
 CARTEIRO := target/release/carteiro
 # Options of the demonstration, such as DEMO="--recipients 1000000".
 DEMO ?=
+# How often `make fuzz` tries.
+CASES ?= 100000
 # Where trials put Redis' files: on the disk of this folder, not on one that is only memory.
 BENCH := $(CARTEIRO) bench --json --dir target
 
@@ -17,12 +19,13 @@ ENGINE_KILLS ?= 200
 REDIS_KILLS ?= 50
 SEED ?= 1
 
-.PHONY: help demo test check figures bench chaos build need-cargo need-redis need-wrk
+.PHONY: help demo test fuzz check figures bench chaos build need-cargo need-redis need-wrk
 
 help:
 	@echo 'make demo     one campaign on this machine, from a file to the verdict (DEMO="--recipients 1000000")'
 	@echo 'make test     all tests; the last line says how many passed and failed'
 	@echo 'make chaos    kills engines and Redis while they send, and judges (ENGINE_KILLS=200 REDIS_KILLS=50 SEED=1); minutes'
+	@echo 'make fuzz     bends everything that comes from outside, CASES=100000 of each kind; make test does so briefly'
 	@echo 'make check    format, lints, documentation'
 	@echo 'make figures  every figure of the README as JSON; takes some minutes, let nothing else run'
 	@echo 'make bench    the micro benchmarks'
@@ -32,6 +35,11 @@ demo: need-redis build
 
 test: need-cargo need-redis
 	@.ci/test
+
+# What it finds is kept in proptest-regressions/ here and in tests/, and is tried first from then on.
+fuzz: need-cargo
+	PROPTEST_CASES=$(CASES) cargo test --test fuzz
+	PROPTEST_CASES=$(CASES) cargo test --lib -- webhook codec classify records journal
 
 check: need-cargo
 	cargo fmt --check

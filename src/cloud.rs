@@ -10,5 +10,6 @@ pub mod manage;
 pub mod probe;
 pub mod proxy;
 pub mod single;
+pub mod streams;
 pub mod webhook;
 pub mod wire;

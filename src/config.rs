@@ -133,6 +133,10 @@ pub struct CloudConfig {
     pub proxy: Option<ProxyConfig>,
     /// Connections at most per shard, which bounds the requests in flight. Default 4096.
     pub max_connections: usize,
+    /// Whether to speak HTTP/2 where it is offered over TLS. Default yes.
+    pub http2: bool,
+    /// Requests at once on a connection of HTTP/2, or fewer if the other side wants so. Default 100.
+    pub max_streams: usize,
     /// The operator's copy of `config/errors.toml`; None: the table that is part of the program.
     pub errors_file: Option<PathBuf>,
 }

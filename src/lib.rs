@@ -68,10 +68,10 @@
 //! | which process sends through which number | [`policy::assign`], [`app::ownership`], [`queue::owner`], `queue/own.lua` |
 //! | what SIGHUP reads again | `app::control::reload` |
 //! | **Meta** | |
-//! | how a request looks | [`cloud::body`]; how it travels: [`cloud::connection`], [`cloud::proxy`] |
+//! | how a request looks | [`cloud::body`]; how it travels: [`cloud::connection`], over HTTP/2 [`cloud::streams`], [`cloud::proxy`] |
 //! | what a reply means | `config/errors.toml`, [`policy::classify`] |
 //! | what is asked beside messages (templates, numbers, media) | [`cloud::manage`]; documents by file: [`app::media`], [`intake::files`] |
-//! | how a webhook is taken and what it stops | [`http::webhooks`]; what it may say: [`cloud::webhook`] |
+//! | how a webhook is taken, what it stops, what the journal keeps of it | [`http::webhooks`]; what it may say: [`cloud::webhook`] |
 //! | what a receipt makes of a message | [`domain::receipt`], `queue/receipt.lua` |
 //! | how long a doubt waits, and what then | [`domain::doubt`], [`policy::doubt`]; carried out: `app::control::doubt`, `queue/resolve.lua`; by hand: [`cli::campaign::resolve`] |
 //! | what `webhooks check` looks at | [`cli::webhooks`] |
@@ -82,7 +82,7 @@
 //! | archives, retention, erasure of a person | [`app::archive`], [`app::retention`], [`app::erasure`] |
 //! | metrics, dashboard, alerts | [`metrics`], `grafana/carteiro.json`, `config/alerts.yml` |
 //! | **trials** | |
-//! | what the simulated Meta does, knows and reports | [`sim`]: `judge`, `library`, `webhook` |
+//! | what the simulated Meta does, knows and reports | [`sim`]: `judge`, `library`, `webhook`; over HTTP/2: `streams` |
 //! | what `make chaos` does to real processes | `tests/chaos` |
 //! | the seeded simulation: processes, faults, deliberate defects, what must hold | `tests/simulation/`: `node`, `faults`, `mutants`, `judge` |
 //! | the demonstration, the figures | [`demo`], [`mod@bench`], [`rig`] |

@@ -40,6 +40,7 @@ mod request;
 mod server;
 mod service;
 mod socket;
+mod streams;
 mod taken_ids;
 mod tls;
 mod upload;

@@ -260,6 +260,9 @@ fn bad_values_name_line_key_bound_and_hint() {
     let expect = "c.toml, line 2: cloud.max_connections: must be a whole number from 1 to 65536";
     refused("[cloud]\nmax_connections = 0", expect);
     refused("[cloud]\nmax_connections = \"7\"", expect);
+    refused("[cloud]\nhttp2 = \"2\"", "c.toml, line 2: cloud.http2: must be \"auto\" or \"never\"");
+    let expect = "c.toml, line 2: cloud.max_streams: must be a whole number from 1 to 1000";
+    refused("[cloud]\nmax_streams = 1001", expect);
     refused(
         "[breaker]\nbase = \"5s\"\nmax = \"1s\"",
         "c.toml, line 3: breaker.max: \"1s\" is out of bounds: 5s to 86400s",

@@ -25,6 +25,8 @@ fn config(url: &str) -> CloudConfig {
         errors_file: None,
         proxy: None,
         max_connections: 16,
+        http2: true,
+        max_streams: 100,
     }
 }
 

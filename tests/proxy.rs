@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use carteiro::cloud::connection::{Ended, Job, News, carry, connect};
+use carteiro::cloud::connection::{Ended, Gate, Job, News, open};
 use carteiro::cloud::endpoint::Endpoint;
 use carteiro::cloud::manage::{Content, Manage};
 use carteiro::cloud::probe;
@@ -112,6 +112,8 @@ fn config(url: &str, ca_file: Option<PathBuf>, proxy: ProxyConfig) -> CloudConfi
         proxy: Some(proxy),
         errors_file: None,
         max_connections: 4,
+        http2: true,
+        max_streams: 100,
     }
 }
 
@@ -136,7 +138,8 @@ fn meta(tls: bool) -> Meta {
 /// Sends a message over a connection as the engine does; how it ended.
 async fn send(config: &CloudConfig) -> std::io::Result<Ended> {
     let endpoint = Endpoint::new(config).unwrap();
-    let wire = connect(&endpoint, config.connect_timeout).await?;
+    let gate = Gate::default();
+    let opened = open(&endpoint, config.connect_timeout, config.max_streams, &gate).await?;
     let body = r#"{"messaging_product":"whatsapp","to":"+5531960000001","type":"template","template":{"name":"n","language":{"code":"pt_BR"}},"biz_opaque_callback_data":"ct1.a.1.0.1.1"}"#;
     let request = Request::post(endpoint.messages_path("7").unwrap())
         .header("host", endpoint.host.clone())
@@ -157,7 +160,7 @@ async fn send(config: &CloudConfig) -> std::io::Result<Ended> {
         drop(jobs);
         how
     };
-    let ((), how) = tokio::join!(carry(wire, incoming, config.timeout, tell), wait);
+    let ((), how) = tokio::join!(opened.carry(incoming, config.timeout, tell, gate), wait);
     Ok(how)
 }
 

@@ -7,7 +7,7 @@ use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use carteiro::sim::{FaultPlan, LedgerReport, Server, SimConfig};
+use carteiro::sim::{FaultPlan, LedgerReport, Server, SimConfig, WebhookConfig};
 use serde_json::{Value, json};
 
 /// Long enough for any answer on a busy machine; a test that runs into it fails.
@@ -362,4 +362,62 @@ fn a_wrong_command_line_or_plan_ends_with_2_and_says_why() {
     check(&["--latency", "soon"], "300ms");
     check(&["--tls"], "--tls-ca-out");
     check(&["--time-scale", "0"], "--time-scale is 0");
+}
+
+/// Takes webhooks, refuses the first ones, and tells of each its signature and body.
+fn hook(refuse: usize) -> (String, std::sync::mpsc::Receiver<(String, Vec<u8>)>) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/hook", listener.local_addr().unwrap());
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for (at, stream) in listener.incoming().enumerate() {
+            let mut reader = BufReader::new(stream.unwrap());
+            let (mut line, mut length, mut signature) = (String::new(), 0, String::new());
+            while reader.read_line(&mut line).unwrap() > 2 {
+                match line.trim_end().split_once(": ") {
+                    Some(("content-length", value)) => length = value.parse().unwrap(),
+                    Some(("x-hub-signature-256", value)) => value.clone_into(&mut signature),
+                    _ => {}
+                }
+                line.clear();
+            }
+            let mut body = vec![0; length];
+            reader.read_exact(&mut body).unwrap();
+            let status = if at < refuse { "503 Busy" } else { "200 OK" };
+            let answer = format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+            reader.get_mut().write_all(answer.as_bytes()).unwrap();
+            if tell.send((signature, body)).is_err() {
+                return;
+            }
+        }
+    });
+    (url, told)
+}
+
+#[test]
+fn a_webhook_that_is_not_answered_200_is_posted_again() {
+    let (url, told) = hook(3);
+    let server = start(|config| {
+        config.time_scale = 20;
+        config.plan = FaultPlan::parse("[webhooks]\nsent_after = \"0s\"\ndelivered = 0.0\n").unwrap();
+        let (app_secret, account) = ("secret".into(), "100".to_owned());
+        config.webhook = Some(WebhookConfig { url, app_secret, account });
+    });
+    assert_eq!(Client::to(&server).send(0).unwrap().0, 200);
+    let posts: Vec<_> = (0..4).map(|_| told.recv_timeout(PATIENCE).unwrap()).collect();
+    assert!(posts.iter().all(|post| *post == posts[0]), "the same body with the same signature");
+    assert!(posts[0].0.starts_with("sha256="), "{}", posts[0].0);
+    let body: Value = serde_json::from_slice(&posts[0].1).unwrap();
+    let status = &body["entry"][0]["changes"][0]["value"]["statuses"][0];
+    assert_eq!(
+        (&status["status"], &status["biz_opaque_callback_data"]),
+        (&json!("sent"), &json!("ct1.a.1.0.0.0"))
+    );
+    let begun = carteiro::clock::mono();
+    while server.ledger().unwrap().webhooks.acknowledged == 0 {
+        assert!(carteiro::clock::mono().since(begun) < PATIENCE);
+        std::thread::yield_now();
+    }
+    let webhooks = server.stop().unwrap().webhooks;
+    assert_eq!((webhooks.requests, webhooks.refused, webhooks.acknowledged, webhooks.pending), (4, 3, 1, 0));
 }

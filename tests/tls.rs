@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
-use carteiro::cloud::connection::{Ended, Job, News, Wire, carry, connect};
+use carteiro::cloud::connection::{Ended, Gate, Job, News, Opened, open};
 use carteiro::cloud::endpoint::Endpoint;
 use carteiro::cloud::probe;
 use carteiro::config::{CloudConfig, Secret};
@@ -26,6 +26,8 @@ fn config(url: &str, ca_file: Option<PathBuf>) -> CloudConfig {
         proxy: None,
         errors_file: None,
         max_connections: 4,
+        http2: true,
+        max_streams: 100,
     }
 }
 
@@ -40,11 +42,21 @@ fn start() -> (Server, tempfile::TempDir, PathBuf) {
 
 #[tokio::test]
 async fn a_message_and_a_probe_reach_a_server_whose_authority_is_known() {
+    for http2 in [true, false] {
+        reaches(http2).await;
+    }
+}
+
+async fn reaches(http2: bool) {
     let (sim, _folder, ca_file) = start();
-    let config = config(&sim.url, Some(ca_file));
+    let config = CloudConfig { http2, ..config(&sim.url, Some(ca_file)) };
     let endpoint = Endpoint::new(&config).unwrap();
-    let wire = connect(&endpoint, config.connect_timeout).await.unwrap();
-    assert!(matches!(wire, Wire::Tls(_)));
+    let gate = Gate::default();
+    let opened = open(&endpoint, config.connect_timeout, config.max_streams, &gate).await.unwrap();
+    assert_eq!(
+        (matches!(opened, Opened::Many(_)), opened.slots()),
+        if http2 { (true, 100) } else { (false, 1) }
+    );
     let body = r#"{"messaging_product":"whatsapp","to":"+5531960000001","type":"template","template":{"name":"n","language":{"code":"pt_BR"}},"biz_opaque_callback_data":"ct1.a.1.0.1.1"}"#;
     let request = Request::post(endpoint.messages_path("7").unwrap())
         .header("host", endpoint.host.clone())
@@ -64,7 +76,7 @@ async fn a_message_and_a_probe_reach_a_server_whose_authority_is_known() {
         seen.await.unwrap();
         drop(jobs);
     };
-    tokio::join!(carry(wire, incoming, config.timeout, tell), close);
+    tokio::join!(opened.carry(incoming, config.timeout, tell, gate), close);
     let news = news.into_inner();
     let accepted = Reply { http_status: 200, body: ReplyBody::Accepted { held: false }, retry_after: None };
     assert!(
@@ -82,7 +94,7 @@ async fn a_server_of_an_unknown_authority_gets_nothing() {
     let (sim, _folder, _) = start();
     let config = config(&sim.url, None);
     let endpoint = Endpoint::new(&config).unwrap();
-    assert!(connect(&endpoint, config.connect_timeout).await.is_err());
+    assert!(open(&endpoint, config.connect_timeout, 1, &Gate::default()).await.is_err());
     let client = probe::client(&config, &endpoint).unwrap();
     assert!(!probe::probe(&client, &endpoint, "7", &Secret("t".into())).await);
     let ledger = sim.ledger().unwrap();
@@ -95,6 +107,6 @@ async fn a_server_that_only_listens_is_given_up() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("https://{}", listener.local_addr().unwrap());
     let endpoint = Endpoint::new(&config(&url, None)).unwrap();
-    let error = connect(&endpoint, Duration::from_millis(50)).await.unwrap_err();
+    let error = open(&endpoint, Duration::from_millis(50), 1, &Gate::default()).await.unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
 }

@@ -1,8 +1,10 @@
 //! One connection to the Cloud API: a task that carries one request at a time and tells apart "not one byte left"
-//! from "nobody knows".
+//! from "nobody knows". Where both sides want HTTP/2, [`Streams`] does so for many at once.
 //!
 //! hyper speaks HTTP/1.1; the bytes that it writes are counted, because that is the only way to say with
 //! certainty that a request was never begun.
+
+mod socket;
 
 use std::cell::Cell;
 use std::io;
@@ -23,8 +25,11 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc::Receiver;
 use tokio::time::timeout;
 
+pub(crate) use self::socket::H2;
+pub use self::socket::Wire;
 use super::endpoint::Endpoint;
 use super::proxy::{self, Forward, ProxyError};
+use super::streams::Streams;
 use super::wire::{self, REPLY_MAX_BYTES};
 use crate::clock::{self, Mono};
 use crate::policy::classify::{Local, Reply};
@@ -56,8 +61,34 @@ pub enum News<I> {
     Closed,
 }
 
+/// A connection that is ready for requests.
+#[derive(Debug)]
+pub enum Opened {
+    /// HTTP/1.1: one at a time.
+    One(Wire),
+    /// HTTP/2: many at once.
+    Many(Box<Streams>),
+}
+
+/// Connects, and agrees on the protocol: HTTP/2 with at most `max_streams` requests at once where both sides want it.
+pub async fn open(
+    endpoint: &Endpoint,
+    limit: Duration,
+    max_streams: usize,
+    gate: &Gate,
+) -> io::Result<Opened> {
+    let wire = connect(endpoint, limit).await?;
+    if !wire.speaks_h2() {
+        return Ok(Opened::One(wire));
+    }
+    let agreed = timeout(limit, Streams::open(wire, &endpoint.host, max_streams, gate.clone())).await;
+    agreed
+        .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+        .map(|streams| Opened::Many(Box::new(streams)))
+}
+
 /// Connects; TLS included.
-pub async fn connect(endpoint: &Endpoint, limit: Duration) -> io::Result<Wire> {
+async fn connect(endpoint: &Endpoint, limit: Duration) -> io::Result<Wire> {
     let connecting = async {
         let mut stream = match &endpoint.proxy {
             None => TcpStream::connect(&endpoint.authority).await?,
@@ -71,6 +102,7 @@ pub async fn connect(endpoint: &Endpoint, limit: Duration) -> io::Result<Wire> {
                 if let Some(proxy) = proxy {
                     proxy::tunnel(&mut stream, proxy, &endpoint.authority).await.map_err(through_proxy)?;
                 }
+                let config = endpoint.tls_for_streams.as_ref().unwrap_or(config);
                 let connector = tokio_rustls::TlsConnector::from(config.clone());
                 Wire::Tls(Box::new(connector.connect(name.clone(), stream).await?))
             }
@@ -95,18 +127,32 @@ impl Gate {
         self.0.set(Some(until));
     }
 
-    fn shut(&self) -> bool {
+    pub(super) fn shut(&self) -> bool {
         self.0.get().is_some_and(|until| until <= clock::mono())
     }
 }
 
-/// Carries requests over `wire` until it breaks or `jobs` is closed. `tell` gets all news.
-pub async fn carry<I>(wire: Wire, jobs: Receiver<Job<I>>, limit: Duration, tell: impl Fn(News<I>)) {
-    carry_through(wire, jobs, limit, tell, Gate::default()).await;
+impl Opened {
+    /// Requests that it takes at once.
+    pub fn slots(&self) -> usize {
+        match self {
+            Self::One(_) => 1,
+            Self::Many(streams) => streams.slots(),
+        }
+    }
+
+    /// Carries requests until the connection breaks or `jobs` is closed, each through the gate that it was opened with.
+    /// `tell` gets all news.
+    pub async fn carry<I>(self, jobs: Receiver<Job<I>>, limit: Duration, tell: impl Fn(News<I>), gate: Gate) {
+        match self {
+            Self::One(wire) => carry_through(wire, jobs, limit, tell, gate).await,
+            Self::Many(streams) => streams.carry(jobs, limit, tell).await,
+        }
+    }
 }
 
-/// The same, with a gate that every request must pass.
-pub async fn carry_through<I>(
+/// Carries one request at a time over `wire`.
+async fn carry_through<I>(
     wire: Wire,
     mut jobs: Receiver<Job<I>>,
     limit: Duration,
@@ -172,7 +218,7 @@ fn lose<I>(jobs: &mut Receiver<Job<I>>, tell: &impl Fn(News<I>)) {
 }
 
 /// A reply, and Meta's id of the message where it took one.
-type Answer = (Reply, Option<Box<str>>);
+pub(super) type Answer = (Reply, Option<Box<str>>);
 
 /// The reply, and whether the other side keeps the connection.
 async fn exchange(
@@ -208,17 +254,6 @@ async fn read(response: Response<Incoming>) -> hyper::Result<(Answer, bool)> {
     Ok((wire::read_with_id(status, retry_after.as_deref(), &bytes), !closing))
 }
 
-/// Plain TCP or TLS.
-#[derive(Debug)]
-pub enum Wire {
-    /// TCP.
-    Plain(TcpStream),
-    /// TCP to a proxy that forwards.
-    Forwarded(TcpStream, Forward),
-    /// TLS over TCP, through a proxy's tunnel or not.
-    Tls(Box<tokio_rustls::client::TlsStream<TcpStream>>),
-}
-
 /// A wire that counts the bytes handed to it.
 struct Counted {
     wire: Wire,
@@ -243,7 +278,7 @@ impl Counted {
 }
 
 /// What the writer of a request hears that may not begin.
-fn lapsed() -> Poll<io::Result<usize>> {
+pub(super) fn lapsed() -> Poll<io::Result<usize>> {
     Poll::Ready(Err(io::Error::other("the lease on the number has ended")))
 }
 
@@ -253,10 +288,7 @@ impl AsyncRead for Counted {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match &mut self.wire {
-            Wire::Plain(stream) | Wire::Forwarded(stream, _) => Pin::new(stream).poll_read(cx, buf),
-            Wire::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
-        }
+        Pin::new(&mut self.wire).poll_read(cx, buf)
     }
 }
 
@@ -265,10 +297,7 @@ impl AsyncWrite for Counted {
         if self.may_not_begin() {
             return lapsed();
         }
-        let result = match &mut self.wire {
-            Wire::Plain(stream) | Wire::Forwarded(stream, _) => Pin::new(stream).poll_write(cx, buf),
-            Wire::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
-        };
+        let result = Pin::new(&mut self.wire).poll_write(cx, buf);
         self.count(result)
     }
 
@@ -280,34 +309,20 @@ impl AsyncWrite for Counted {
         if self.may_not_begin() {
             return lapsed();
         }
-        let result = match &mut self.wire {
-            Wire::Plain(stream) | Wire::Forwarded(stream, _) => {
-                Pin::new(stream).poll_write_vectored(cx, bufs)
-            }
-            Wire::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-        };
+        let result = Pin::new(&mut self.wire).poll_write_vectored(cx, bufs);
         self.count(result)
     }
 
     fn is_write_vectored(&self) -> bool {
-        match &self.wire {
-            Wire::Plain(stream) | Wire::Forwarded(stream, _) => stream.is_write_vectored(),
-            Wire::Tls(stream) => stream.is_write_vectored(),
-        }
+        self.wire.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.wire {
-            Wire::Plain(stream) | Wire::Forwarded(stream, _) => Pin::new(stream).poll_flush(cx),
-            Wire::Tls(stream) => Pin::new(stream).poll_flush(cx),
-        }
+        Pin::new(&mut self.wire).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.wire {
-            Wire::Plain(stream) | Wire::Forwarded(stream, _) => Pin::new(stream).poll_shutdown(cx),
-            Wire::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
+        Pin::new(&mut self.wire).poll_shutdown(cx)
     }
 }
 

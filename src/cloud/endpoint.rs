@@ -6,6 +6,7 @@ use hyper::Uri;
 use hyper::header::HeaderValue;
 use rustls::pki_types::ServerName;
 
+use super::connection::H2;
 use crate::config::{CloudConfig, ProxyConfig};
 
 /// Trouble with the configured URL.
@@ -32,6 +33,8 @@ pub struct Endpoint {
     pub prefix: String,
     /// TLS, for https.
     pub tls: Option<(Arc<rustls::ClientConfig>, ServerName<'static>)>,
+    /// The same, with an offer of HTTP/2: for connections that carry messages. None: it is not wanted.
+    pub tls_for_streams: Option<Arc<rustls::ClientConfig>>,
     /// The proxy that everything goes through.
     pub proxy: Option<ProxyConfig>,
 }
@@ -55,6 +58,11 @@ impl Endpoint {
         } else {
             None
         };
+        let tls_for_streams = tls.as_ref().filter(|_| config.http2).map(|(tls, _)| {
+            let mut offering = tls.as_ref().clone();
+            offering.alpn_protocols = vec![H2.to_vec(), b"http/1.1".to_vec()];
+            Arc::new(offering)
+        });
         let prefix = format!("{}/{}", uri.path().trim_end_matches('/'), config.version);
         let written = uri.authority().map(|authority| authority.as_str().to_owned()).ok_or_else(wrong)?;
         Ok(Self {
@@ -63,6 +71,7 @@ impl Endpoint {
             authority: format!("{host}:{port}"),
             prefix,
             tls,
+            tls_for_streams,
             proxy: config.proxy.clone(),
         })
     }

@@ -29,6 +29,8 @@ pub const KEYS: &[&str] = &[
     "cloud.ca_file",
     "cloud.proxy",
     "cloud.max_connections",
+    "cloud.http2",
+    "cloud.max_streams",
     "cloud.errors_file",
     "pace.tolerance",
     "pace.arrival_slack",

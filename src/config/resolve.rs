@@ -139,6 +139,8 @@ impl Resolver<'_> {
             ca_file: self.existing_file("cloud.ca_file")?,
             proxy: self.proxy()?,
             max_connections: self.size("cloud.max_connections", 4_096, 1, 65_536)?,
+            http2: self.text("cloud.http2", "auto", value::http2)?.0,
+            max_streams: self.size("cloud.max_streams", 100, 1, 1_000)?,
             errors_file: self.existing_file("cloud.errors_file")?,
         })
     }

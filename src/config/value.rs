@@ -123,6 +123,15 @@ pub(super) fn cloud_url(text: &str) -> Result<String, String> {
     }
 }
 
+/// Whether HTTP/2 is spoken where it is offered.
+pub(super) fn http2(text: &str) -> Result<bool, String> {
+    match text {
+        "auto" => Ok(true),
+        "never" => Ok(false),
+        _ => Err("must be \"auto\" or \"never\"".to_owned()),
+    }
+}
+
 /// Where webhooks arrive from outside, without a trailing slash.
 pub(super) fn webhook_url(text: &str) -> Result<String, String> {
     cloud_url(text).map_err(|_| {

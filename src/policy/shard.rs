@@ -87,6 +87,8 @@ pub struct Shard<P> {
     /// Connections: ready, being opened, and all of them (with those in use).
     ready: usize,
     connecting: usize,
+    /// Requests at once of the connection that was made last.
+    breadth: usize,
     open: usize,
     /// Numbers that could send if a connection were ready, in turn.
     wanting: VecDeque<usize>,
@@ -157,6 +159,7 @@ impl<P> Shard<P> {
             unsettled: 0,
             ready: 0,
             connecting: 0,
+            breadth: 1,
             open: 0,
             wanting: VecDeque::new(),
             line,

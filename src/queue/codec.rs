@@ -235,6 +235,10 @@ impl Chunk {
         let rows = usize::from(u16::from_le_bytes(bytes.get(0..2)?.try_into().ok()?));
         let columns = usize::from(u16::from_le_bytes(bytes.get(2..4)?.try_into().ok()?));
         let loaded_at_ms = u64::from_le_bytes(bytes.get(4..12)?.try_into().ok()?);
+        // Nothing is set aside for what a head promises and the bytes cannot hold.
+        if rows > CHUNK_MAX || bytes.len() < HEAD + rows * (ROW_HEAD + 2 * columns) {
+            return None;
+        }
         let mut at = HEAD + ROW_HEAD * rows;
         let mut starts = Vec::with_capacity(columns * (rows + 1));
         for _ in 0..columns {

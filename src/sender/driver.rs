@@ -39,7 +39,7 @@ pub enum Event {
     /// An answer of Redis, and how long it took.
     Timed(Input<Payload>, Timed),
     /// A connection was made or not.
-    Connected(Option<(ConnectionId, mpsc::Sender<Job<FlightId>>)>),
+    Connected(Option<Made>),
     /// News of a connection.
     Connection(ConnectionId, News<FlightId>),
     /// Redis went or came.
@@ -56,6 +56,15 @@ pub enum Event {
     View(tokio::sync::oneshot::Sender<ShardView>),
     /// Stop at once.
     Stop,
+}
+
+/// A connection that was made.
+#[derive(Debug)]
+pub struct Made {
+    id: ConnectionId,
+    jobs: mpsc::Sender<Job<FlightId>>,
+    /// Requests that it takes at once.
+    slots: usize,
 }
 
 /// What a shard is doing.
@@ -124,6 +133,7 @@ pub(super) struct Driver {
 pub(super) struct Flying {
     connection: ConnectionId,
     jobs: mpsc::Sender<Job<FlightId>>,
+    slots: usize,
     number: NumberId,
     message: MessageId,
     generation: u8,
@@ -196,13 +206,10 @@ impl Driver {
                 }
                 self.input(input);
             }
-            Event::Connected(Some((id, jobs))) => {
-                self.pool.put(Ready { id, jobs, since: clock::mono() });
-                self.input(Input::Connected);
-            }
+            Event::Connected(Some(made)) => self.on_connected(made),
             Event::Connected(None) => self.input(Input::ConnectFailed),
             Event::Connection(id, News::Closed) => {
-                if self.pool.remove(id) {
+                for _ in 0..self.pool.remove(id) {
                     self.input(Input::Closed);
                 }
             }
@@ -227,6 +234,15 @@ impl Driver {
             Event::Stop => return false,
         }
         true
+    }
+
+    fn on_connected(&mut self, Made { id, jobs, slots }: Made) {
+        let more = slots.saturating_sub(1).min(self.machine.room());
+        self.pool.add(Ready { id, jobs, since: clock::mono(), slots: 1 + more });
+        self.input(Input::Connected);
+        if more > 0 {
+            self.input(Input::Widened(more));
+        }
     }
 
     fn route(&mut self, id: NumberId, token: Secret) {
@@ -266,11 +282,11 @@ impl Driver {
                 wamid,
             });
         }
-        let Flying { connection, jobs, number, began, .. } = flying;
+        let Flying { connection, jobs, slots, number, began, .. } = flying;
         let now = clock::mono();
         self.meters.ended(&number, &verdict, &self.table, now.since(began));
         if reusable {
-            self.pool.put(Ready { id: connection, jobs, since: now });
+            self.pool.put(Ready { id: connection, jobs, since: now, slots });
         }
         self.input(Input::Replied(flight, verdict, reusable));
     }
@@ -328,8 +344,8 @@ impl Driver {
         for Waiting { connection, job } in self.turn.take() {
             let flight = job.id;
             if let Written::No(_) = written {
-                if let Some(Flying { jobs, .. }) = self.busy.remove(&flight) {
-                    self.pool.put(Ready { id: connection, jobs, since: now });
+                if let Some(Flying { jobs, slots, .. }) = self.busy.remove(&flight) {
+                    self.pool.put(Ready { id: connection, jobs, since: now, slots });
                 }
                 let _gone = self.events.send(Event::Input(Input::Unbegun(flight)));
                 continue;
@@ -378,14 +394,15 @@ impl Driver {
         let id = ConnectionId(self.last_connection);
         let (endpoint, events) = (self.endpoint.clone(), self.events.clone());
         let (connect_timeout, limit) = (self.cloud.connect_timeout, self.cloud.timeout);
-        let gate = self.gate.clone();
+        let (gate, max_streams) = (self.gate.clone(), self.cloud.max_streams);
         tokio::task::spawn_local(async move {
-            match connection::connect(&endpoint, connect_timeout).await {
-                Ok(wire) => {
-                    let (jobs, incoming) = mpsc::channel(1);
-                    let _gone = events.send(Event::Connected(Some((id, jobs))));
+            match connection::open(&endpoint, connect_timeout, max_streams, &gate).await {
+                Ok(opened) => {
+                    let slots = opened.slots();
+                    let (jobs, incoming) = mpsc::channel(slots);
+                    let _gone = events.send(Event::Connected(Some(Made { id, jobs, slots })));
                     let tell = |news| drop(events.send(Event::Connection(id, news)));
-                    connection::carry_through(wire, incoming, limit, tell, gate).await;
+                    opened.carry(incoming, limit, tell, gate).await;
                 }
                 Err(error) => {
                     tracing::debug!(%error, "no connection to the Cloud API");
@@ -415,7 +432,7 @@ impl Driver {
             return;
         }
         let request = self.request(&number, lane, message);
-        let (Some(request), Some(Ready { id, jobs, .. })) = (request, self.pool.take()) else {
+        let (Some(request), Some(Ready { id, jobs, slots, .. })) = (request, self.pool.take()) else {
             // Without a route or a body nothing may leave; the message is given back.
             let verdict = self.table.local(Local::NeverBegun);
             let _gone = self.events.send(Event::Input(Input::Replied(flight, verdict, false)));
@@ -430,7 +447,8 @@ impl Driver {
         });
         self.turn.add(Waiting { connection: id, job: Job { id: flight, request } }, begun);
         let began = clock::mono();
-        self.busy.insert(flight, Flying { connection: id, jobs, number, message, generation, began });
+        let flying = Flying { connection: id, jobs, slots, number, message, generation, began };
+        self.busy.insert(flight, flying);
     }
 
     /// The last look at the stop list, if it has changed since the message was claimed.

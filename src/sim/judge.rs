@@ -53,8 +53,12 @@ pub(crate) struct Decision {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     Answer(Reply),
-    /// Reset the connection.
+    /// Reset the connection, or the stream.
     Reset,
+    /// Say that it was not looked at, where the protocol has a word for it; else reset.
+    Refuse,
+    /// Say that the connection ends before it, where the protocol has a word for it; else reset.
+    GoAway,
     /// Never answer.
     Silence,
 }
@@ -323,6 +327,14 @@ impl Judge {
             FaultKind::ResetBefore => {
                 self.counts.reset_before += 1;
                 Some(Decision { action: Action::Reset, delay: Duration::ZERO, accepts: false })
+            }
+            FaultKind::RefusedStream => {
+                self.counts.refused_streams += 1;
+                Some(Decision { action: Action::Refuse, delay: Duration::ZERO, accepts: false })
+            }
+            FaultKind::GoAway => {
+                self.counts.go_aways += 1;
+                Some(Decision { action: Action::GoAway, delay: Duration::ZERO, accepts: false })
             }
             _ => None,
         }

@@ -51,6 +51,12 @@ pub struct LedgerReport {
     pub over_pair: u64,
     /// Reset without having been taken.
     pub reset_before: u64,
+    /// Not taken, and said so by refusing the stream.
+    #[serde(default)]
+    pub refused_streams: u64,
+    /// Not taken, and said so by going away.
+    #[serde(default)]
+    pub go_aways: u64,
     /// Taken and reset.
     pub reset_after: u64,
     /// Taken and never answered, or late.

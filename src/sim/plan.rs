@@ -74,9 +74,14 @@ pub enum FaultKind {
         /// None: the code's usual one.
         http_status: Option<u16>,
     },
-    /// The connection is reset, the message is not taken.
+    /// The connection is reset (over HTTP/2: the stream, with a word that says nothing), the message is not taken.
     ResetBefore,
-    /// The message is taken, the connection is reset.
+    /// Not taken. Over HTTP/2 its stream is refused, with a word that it was not looked at; else as `reset_before`.
+    RefusedStream,
+    /// Not taken. Over HTTP/2 the connection says that it goes away, and that this request is past its last one; else as
+    /// `reset_before`.
+    GoAway,
+    /// The message is taken, the connection is reset; over HTTP/2 its stream is.
     ResetAfter,
     /// Taken and never answered, or only after a time.
     Stall {
@@ -228,6 +233,8 @@ impl FaultKind {
             Self::Error { .. } => "error",
             Self::ErrorAfterTaking { .. } => "error_after_taking",
             Self::ResetBefore => "reset_before",
+            Self::RefusedStream => "refused_stream",
+            Self::GoAway => "go_away",
             Self::ResetAfter => "reset_after",
             Self::Stall { .. } => "stall",
             Self::Http5xxEmpty { .. } => "http_5xx_empty",

@@ -22,8 +22,9 @@ use super::hash::Keys;
 use super::hours::Civil;
 use super::judge::Judge;
 use super::ledger::LedgerReport;
-use super::service::{self, SharedJudge};
+use super::service::{self, Line, SharedJudge};
 use super::socket::{ResetFlag, Socket};
+use super::streams;
 use super::tls::TlsIdentity;
 use super::webhook::Outbox;
 use crate::clock;
@@ -222,8 +223,12 @@ fn spawn_connection(shared: &Shared, stream: TcpStream, connections: &mut JoinSe
             None => serve_connection(judge, reset, socket).await,
             Some(tls) => {
                 let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(socket)).await;
-                if let Ok(Ok(stream)) = handshake {
-                    serve_connection(judge, reset, stream).await;
+                match handshake {
+                    Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(streams::H2) => {
+                        streams::serve(judge, stream).await;
+                    }
+                    Ok(Ok(stream)) => serve_connection(judge, reset, stream).await,
+                    _ => {}
                 }
             }
         }
@@ -234,7 +239,8 @@ async fn serve_connection<I>(judge: SharedJudge, reset: ResetFlag, io: I)
 where
     I: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let answer = service_fn(move |request| service::answer(Rc::clone(&judge), Rc::clone(&reset), request));
+    let answer =
+        service_fn(move |request| service::answer(Rc::clone(&judge), Line::One(Rc::clone(&reset)), request));
     // How a connection ends is the client's business or our own plan.
     let _ = http().serve_connection(TokioIo::new(io), answer).await;
 }

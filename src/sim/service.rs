@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
+use h2::Reason;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
@@ -17,6 +18,7 @@ use super::judge::{Action, Decision, Judge};
 use super::reply::{self, Reply};
 use super::request::Refusal;
 use super::socket::ResetFlag;
+use super::streams::GoAway;
 use super::upload;
 use crate::clock;
 
@@ -26,10 +28,19 @@ pub(crate) const BODY_MAX_BYTES: usize = 64 << 10;
 /// The judge as all connections of the one thread share it.
 pub(crate) type SharedJudge = Rc<RefCell<Judge>>;
 
-/// The connection has to end without an answer.
-#[derive(Debug, thiserror::Error)]
-#[error("the connection is reset by plan")]
-pub(crate) struct Reset;
+/// The connection, or its stream, has to end without an answer.
+#[derive(Debug, Default, thiserror::Error)]
+#[error("reset by plan")]
+pub(crate) struct Reset(#[source] Option<h2::Error>);
+
+/// How a request came, and so how one ends that gets no answer.
+#[derive(Clone, Debug)]
+pub(crate) enum Line {
+    /// Alone on its connection.
+    One(ResetFlag),
+    /// As a stream among others.
+    Many(Rc<GoAway>, u32),
+}
 
 /// The body of an answer.
 #[derive(Debug)]
@@ -50,7 +61,7 @@ struct Pending {
 /// Answers one request of the Cloud API or about the simulator.
 pub(crate) async fn answer(
     judge: SharedJudge,
-    reset: ResetFlag,
+    line: Line,
     request: Request<Incoming>,
 ) -> Result<Response<ReplyBody>, Reset> {
     let (head, body) = request.into_parts();
@@ -58,7 +69,8 @@ pub(crate) async fn answer(
     let decision = match Route::of(&head.method, head.uri.path()) {
         Route::Messages(number) => {
             // A body over the limit is judged as an empty one: refused as invalid JSON.
-            let body = read_body(body).await.map_err(|_| Reset)?.unwrap_or_default();
+            let body = read_body(body).await.map_err(|_| Reset(None))?.unwrap_or_default();
+            line.look().await;
             judge.borrow_mut().message(clock::mono(), number, token, &body)
         }
         Route::Node(id) => judge.borrow_mut().node(clock::mono(), id, token, head.uri.query()),
@@ -75,7 +87,7 @@ pub(crate) async fn answer(
         Route::Own(path) => return Ok(about(&judge, &head.method, path, head.uri.query())),
         Route::None => return Ok(response(no_such_path())),
     };
-    carry_out(judge, reset, decision).await
+    carry_out(judge, line, decision).await
 }
 
 /// Answers only what concerns the simulator itself: the control address, which outages leave alone.
@@ -129,11 +141,10 @@ fn address(head: &hyper::http::request::Parts) -> String {
 }
 
 /// Waits as long as decided, then answers, resets or stays silent.
-async fn carry_out(
-    judge: SharedJudge,
-    reset: ResetFlag,
-    decision: Decision,
-) -> Result<Response<ReplyBody>, Reset> {
+async fn carry_out(judge: SharedJudge, line: Line, decision: Decision) -> Result<Response<ReplyBody>, Reset> {
+    if !matches!(decision.action, Action::Refuse | Action::GoAway) {
+        line.looked();
+    }
     let pending = decision.accepts.then(|| Pending::new(&judge));
     if !decision.delay.is_zero() {
         tokio::time::sleep(decision.delay).await;
@@ -145,12 +156,42 @@ async fn carry_out(
             }
             Ok(response(reply))
         }
-        Action::Reset => {
-            reset.set(true);
-            Err(Reset)
-        }
+        Action::Reset => Err(line.reset(Reason::INTERNAL_ERROR)),
+        Action::Refuse => Err(line.reset(Reason::REFUSED_STREAM)),
+        Action::GoAway => match &line {
+            Line::Many(away, stream) if away.leave_before(*stream) => std::future::pending().await,
+            _ => Err(line.reset(Reason::REFUSED_STREAM)),
+        },
         // The client's own timeout ends the connection, and this future with it.
         Action::Silence => std::future::pending().await,
+    }
+}
+
+impl Line {
+    /// A request past the last one is never looked at.
+    async fn look(&self) {
+        if let Self::Many(away, stream) = self
+            && away.is_past(*stream)
+        {
+            std::future::pending().await
+        }
+    }
+
+    /// It was looked at, so that no GOAWAY may leave it out.
+    fn looked(&self) {
+        if let Self::Many(away, stream) = self {
+            away.looked_at(*stream);
+        }
+    }
+
+    fn reset(&self, reason: Reason) -> Reset {
+        match self {
+            Self::One(reset) => {
+                reset.set(true);
+                Reset(None)
+            }
+            Self::Many(..) => Reset(Some(reason.into())),
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use super::config::SimError;
+use super::streams;
 
 /// What a TLS listener needs, and what its clients need to trust it.
 #[derive(Clone)]
@@ -32,7 +33,7 @@ pub(crate) fn make_identity() -> Result<TlsIdentity, SimError> {
         .with_no_client_auth()
         .with_single_cert(vec![leaf.der().clone()], key)
         .map_err(|error| failed(&error))?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![streams::H2.to_vec(), b"http/1.1".to_vec()];
     Ok(TlsIdentity { config: Arc::new(config), ca_pem })
 }
 

@@ -16,4 +16,5 @@ mod owners;
 mod reload;
 mod rig;
 mod scopes;
+mod streams;
 mod verbs;

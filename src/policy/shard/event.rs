@@ -71,8 +71,10 @@ pub enum Input<P> {
     Settled(LaneId, usize),
     /// Answer to `Send`: what the reply means, and whether the connection can be used again.
     Replied(FlightId, Verdict, bool),
-    /// A connection is ready.
+    /// A connection is ready, for one request at a time.
     Connected,
+    /// The connection just made takes so many more at once: each counts as a connection of its own.
+    Widened(usize),
     /// A connection could not be made.
     ConnectFailed,
     /// An idle connection was closed.

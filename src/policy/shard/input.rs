@@ -43,6 +43,12 @@ impl<P> Shard<P> {
             Input::Connected => {
                 self.connecting -= 1;
                 self.ready += 1;
+                self.breadth = 1;
+            }
+            Input::Widened(more) => {
+                self.open += more;
+                self.ready += more;
+                self.breadth = more + 1;
             }
             Input::ConnectFailed => self.on_connect_failed(),
             Input::Closed => {
@@ -253,6 +259,11 @@ impl<P> Shard<P> {
         }
         self.numbers[at].breaker.on_probe_result(self.now.mono, ok, &mut self.rng);
         self.mark_all();
+    }
+
+    /// Connections that may still be opened.
+    pub fn room(&self) -> usize {
+        self.config.max_connections.saturating_sub(self.open)
     }
 
     /// Whether a lane is known here.

@@ -303,7 +303,8 @@ impl<P> Shard<P> {
         // A fast number that waits for replies needs as many connections as it has messages ready to go; one at a time
         // would keep it below its pace for the first seconds.
         let wanted = self.wanting.len().max(self.numbers[number].claimed.len());
-        let more = wanted.saturating_sub(self.connecting + self.ready).min(room);
+        let lacking = wanted.saturating_sub(self.connecting * self.breadth + self.ready);
+        let more = lacking.div_ceil(self.breadth).min(room);
         if more > 0 {
             self.connecting += more;
             self.open += more;

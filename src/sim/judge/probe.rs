@@ -63,6 +63,8 @@ fn probe_fault(kind: FaultKind, usual: Reply, delay: Duration, trace: u64) -> De
             (Action::Answer(Reply { status, body }), None)
         }
         FaultKind::ResetBefore | FaultKind::ResetAfter => (Action::Reset, None),
+        FaultKind::RefusedStream => (Action::Refuse, None),
+        FaultKind::GoAway => (Action::GoAway, None),
         FaultKind::Stall { after: None } => (Action::Silence, None),
         FaultKind::Stall { after } => (Action::Answer(usual), after),
         _ => (Action::Answer(usual), None),

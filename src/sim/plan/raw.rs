@@ -30,6 +30,8 @@ enum RawKind {
     Error,
     ErrorAfterTaking,
     ResetBefore,
+    RefusedStream,
+    GoAway,
     ResetAfter,
     Stall,
     #[serde(rename = "http_5xx_empty")]
@@ -112,6 +114,8 @@ fn kind_of(raw: &RawFault) -> Result<FaultKind, String> {
             FaultKind::ErrorAfterTaking { code: code()?, http_status: http_status()? }
         }
         RawKind::ResetBefore => FaultKind::ResetBefore,
+        RawKind::RefusedStream => FaultKind::RefusedStream,
+        RawKind::GoAway => FaultKind::GoAway,
         RawKind::ResetAfter => FaultKind::ResetAfter,
         RawKind::Stall => FaultKind::Stall { after: duration("for", raw.r#for.as_deref())? },
         RawKind::Http5xxEmpty => {

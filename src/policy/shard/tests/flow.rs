@@ -122,6 +122,22 @@ fn no_number_starves_when_connections_are_scarce() {
 }
 
 #[test]
+fn a_connection_that_takes_many_at_once_is_filled_before_another_is_opened() {
+    let mut world = World::new(ShardConfig { max_in_flight: 1_000, ..config() });
+    (world.breadth, world.latency) = (50, ms(400));
+    world.campaign(campaign(1));
+    world.number(number("a", Some(100.0)));
+    world.load(lane(1, 0), "a", 400);
+    world.run_until(MINUTE, World::all_accepted);
+    let opened = world.orders.iter().map(|(_, order)| match order {
+        Output::Connect(count) => *count,
+        _ => 0,
+    });
+    // The first wish is spoken before the breadth is known; 40 in flight need one connection.
+    assert!(opened.sum::<usize>() <= 6, "{:?}", world.orders.len());
+}
+
+#[test]
 fn a_number_with_nothing_to_send_swallows_no_connection() {
     let mut world = World::new(ShardConfig { max_connections: 1, ..config() });
     world.campaign(campaign(1));

@@ -138,8 +138,9 @@ fn rate(at: usize) -> Option<f64> {
     [Some(20.0), Some(80.0), None][at]
 }
 
-fn check(steps: &[Step], config: ShardConfig, jitter_ms: u64) {
+fn check(steps: &[Step], config: ShardConfig, jitter_ms: u64, breadth: usize) {
     let mut world = World::new(config);
+    world.breadth = breadth;
     world.redis = (ms(1), ms(jitter_ms));
     for (at, name) in NAMES.into_iter().enumerate() {
         world.number(number(name, rate(at)));
@@ -185,8 +186,9 @@ proptest! {
         jitter_ms in 0u64..80,
         connections in 1usize..12,
         unsettled in 1usize..200,
+        breadth in 1usize..6,
     ) {
         let config = ShardConfig { max_connections: connections, max_unsettled: unsettled, ..config() };
-        check(&steps, config, jitter_ms);
+        check(&steps, config, jitter_ms, breadth);
     }
 }

@@ -76,6 +76,8 @@ pub(super) struct World {
     /// Priorities that were ever used.
     ranks: BTreeSet<u8>,
     pub(super) line_up: bool,
+    /// Requests that a connection takes at once.
+    pub(super) breadth: usize,
     pub(super) probes_answered: bool,
     /// Messages that are in the stop list, and why.
     pub(super) stop_list: HashMap<(LaneId, u32), u8>,
@@ -168,6 +170,7 @@ impl World {
             flights: HashMap::new(),
             serial: 0,
             open: 0,
+            breadth: 1,
             sleep: None,
             rng: SmallRng::seed_from_u64(11),
         }
@@ -252,7 +255,15 @@ impl World {
                 .filter(|entry| entry.key().0 <= self.now)
                 .map(|entry| entry.remove())
             {
-                Some(Pending::Answer(input)) => self.input(input),
+                Some(Pending::Answer(input)) => {
+                    let made = matches!(input, Input::Connected);
+                    self.input(input);
+                    if made && self.breadth > 1 {
+                        let more = (self.breadth - 1).min(self.shard.room());
+                        self.open += more;
+                        self.input(Input::Widened(more));
+                    }
+                }
                 Some(Pending::Carry(order)) => self.carry(order),
                 None => self.input(Input::Time),
             }
