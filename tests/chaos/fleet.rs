@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::guard::{Guard, signal};
 use crate::settings::{Fsync, Settings};
+use crate::store::Store;
 use crate::way::{Far, Way};
 
 /// The account of every number here.
@@ -20,6 +21,9 @@ pub(crate) const ACCOUNT: &str = "100000000000001";
 
 /// Signs the webhooks.
 pub(crate) const APP_SECRET: (&str, &str) = ("CHAOS_APP_SECRET", "secretOfTheTrial");
+
+/// Name of the program in the folder of a trial: a build meanwhile must not change it.
+const PROGRAM: &str = "carteiro";
 
 /// Folder of the operator, who is a node of no slot.
 const OPERATOR: &str = "operator";
@@ -71,22 +75,23 @@ impl Fleet {
         guard: Rc<Guard>,
         folder: &Path,
         settings: &Settings,
-        redis: &Path,
+        store: &Store,
         (api, hooks): (u16, Arc<Mutex<Vec<Option<u16>>>>),
     ) -> Self {
         let slots: Vec<Slot> = (0..settings.engines)
-            .map(|_| Slot { way: Way::to(Far::Unix(redis.to_owned())), engine: None, starts: 0 })
+            .map(|_| Slot { way: Way::to(Far::Unix(store.socket())), engine: None, starts: 0 })
             .collect();
+        std::fs::copy(env!("CARGO_BIN_EXE_carteiro"), folder.join(PROGRAM)).unwrap();
         let configure = |name: &str, way: &Way, shards: usize| {
             let folder = folder.join(name);
             std::fs::create_dir_all(&folder).unwrap();
-            let text = configuration(settings, &folder, way.port, api, shards);
+            let text = configuration(settings, &folder, &store.keys(way.port), api, shards);
             std::fs::write(folder.join("carteiro.toml"), text).unwrap();
         };
         for (at, slot) in slots.iter().enumerate() {
             configure(&engine(at), &slot.way, 1 + at % 2);
         }
-        let operator = Way::to(Far::Unix(redis.to_owned()));
+        let operator = Way::to(Far::Unix(store.socket()));
         configure(OPERATOR, &operator, 1);
         *hooks.lock().unwrap() = vec![None; slots.len()];
         let (folder, said) = (folder.to_owned(), Arc::default());
@@ -94,7 +99,7 @@ impl Fleet {
     }
 
     fn command(&self, whose: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_carteiro"));
+        let mut command = Command::new(self.folder.join(PROGRAM));
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("CARTEIRO_") {
                 command.env_remove(name);
@@ -236,11 +241,11 @@ fn note(line: &str, said: &mut Said) {
 }
 
 /// The configuration of a slot's engine: everything short, so that a trial is.
-fn configuration(settings: &Settings, folder: &Path, redis: u16, api: u16, shards: usize) -> String {
+fn configuration(settings: &Settings, folder: &Path, redis: &str, api: u16, shards: usize) -> String {
     let weak = settings.fsync == Fsync::EverySecond;
     let mut text = format!(
         "data_dir = {folder:?}\n\
-         [redis]\nurl = \"redis://127.0.0.1:{redis}\"\nallow_weak_durability = {weak}\n\
+         [redis]\n{redis}allow_weak_durability = {weak}\n\
          connect_timeout = \"1s\"\nresponse_timeout = \"2s\"\n\
          [cloud]\nurl = \"http://127.0.0.1:{api}\"\ntimeout = \"2s\"\nconnect_timeout = \"1s\"\n\
          [breaker]\nbase = \"100ms\"\nmax = \"1s\"\n\

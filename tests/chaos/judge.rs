@@ -87,7 +87,7 @@ pub(crate) fn judge(trial: &Trial) -> Verdict {
         "takeover_ms_max": takeover, "takeovers": tally.takeovers_ms.len(),
         "handover_ms_max": handover, "handovers": tally.handovers_ms.len(),
         "states": rows.states, "faults": tally.faults,
-        "after_pause": tally.after_pause, "given_back_by_journal": said.given_back, "put_in_doubt": said.doubted,
+        "after_forgetting": tally.after_forgetting, "after_pause": tally.after_pause, "given_back_by_journal": said.given_back, "put_in_doubt": said.doubted,
         "failed_starts": tally.failed_starts, "failed_loads": tally.failed_loads,
     });
     let mut broken = Vec::new();
@@ -103,6 +103,8 @@ pub(crate) fn judge(trial: &Trial) -> Verdict {
     must(rows.other_taken == 0, format!("{} taken, and not known to be", rows.other_taken));
     must(of(State::Failed) + of(State::Expired) == 0, format!("failed without a cause: {:?}", rows.states));
     must(tally.after_pause == 0, format!("{} requests after a pause had returned", tally.after_pause));
+    let forgotten = tally.after_forgetting;
+    must(forgotten == 0, format!("{forgotten} requests although redis had forgotten what was sent"));
     let limit = settings.takeover_max().as_millis();
     must(u128::from(takeover) <= limit, format!("adopted after {takeover} ms, {limit} allowed"));
     must(handover <= HANDOVER_MAX_MS, format!("handed over after {handover} ms"));
@@ -113,6 +115,22 @@ pub(crate) fn judge(trial: &Trial) -> Verdict {
     must(tally.exits.is_empty(), format!("engines ended by themselves: {:?}", tally.exits));
     must(said.bugs.is_empty(), format!("bugs: {:?}", said.bugs));
     Verdict { json, broken }
+}
+
+/// Several verdicts as one: sums, the worst of each measure, and each of them below `trials`.
+pub(crate) fn sum(all: &[Value]) -> Value {
+    let mut whole = json!({ "seed": all.first().map_or(&Value::Null, |one| &one["seed"]) });
+    for key in all.iter().filter_map(Value::as_object).flat_map(|one| one.keys()) {
+        let values: Vec<u64> = all.iter().filter_map(|one| one[key.as_str()].as_u64()).collect();
+        if key != "seed" && !values.is_empty() {
+            let worst = key == "worst_second" || key.ends_with("_max");
+            let both: u64 =
+                if worst { values.iter().copied().max().unwrap_or(0) } else { values.iter().sum() };
+            whole[key.as_str()] = both.into();
+        }
+    }
+    whole["trials"] = all.into();
+    whole
 }
 
 fn rows(trial: &Trial) -> Rows {

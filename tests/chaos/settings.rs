@@ -14,6 +14,17 @@ pub(crate) enum Fsync {
     EverySecond,
 }
 
+/// What Redis is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// One server.
+    Alone,
+    /// Three masters that share the slots.
+    Cluster,
+    /// A master with a replica, and sentinels.
+    Sentinel,
+}
+
 /// One trial.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
@@ -22,6 +33,7 @@ pub(crate) struct Settings {
     pub(crate) redis_kills: u32,
     /// Graceful stops, one after the other, before the storm begins.
     pub(crate) stops: u32,
+    pub(crate) kind: Kind,
     pub(crate) fsync: Fsync,
     pub(crate) engines: usize,
     pub(crate) numbers: usize,
@@ -43,6 +55,16 @@ impl Fsync {
     }
 }
 
+impl Kind {
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Alone => "standalone",
+            Self::Cluster => "cluster",
+            Self::Sentinel => "sentinel",
+        }
+    }
+}
+
 impl Settings {
     /// A trial of the usual form.
     pub(crate) fn new(seed: u64, engine_kills: u32, redis_kills: u32) -> Self {
@@ -51,6 +73,7 @@ impl Settings {
             engine_kills,
             redis_kills,
             stops: (engine_kills / 10).clamp(2, 8),
+            kind: Kind::Alone,
             fsync: Fsync::Always,
             engines: 4,
             numbers: 8,
@@ -98,6 +121,7 @@ impl Settings {
             "rate_per_s": self.rate_per_s,
             "lease_ms": self.lease.as_millis(),
             "latency_ms": [self.latency.0.as_millis(), self.latency.1.as_millis()],
+            "redis": self.kind.word(),
             "appendfsync": self.fsync.word(),
         })
     }

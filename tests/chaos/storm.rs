@@ -10,6 +10,7 @@ use rand::seq::IndexedRandom as _;
 
 use crate::fleet::outcome;
 use crate::guard::{PATIENCE, pause};
+use crate::settings::Kind;
 use crate::trial::{CAMPAIGN, Deed, Trial};
 use crate::way::Mode;
 
@@ -57,7 +58,7 @@ pub(crate) fn orderly_stops(trial: &mut Trial) {
         let status = engine.ended();
         assert!(status.success(), "an engine that was asked to stop ended with {status}");
         trial.fleet.start(at, false);
-        *trial.tally.faults.entry("stop_engine").or_default() += 1;
+        trial.count("stop_engine");
     }
     trial.calm();
     trial.tally.doubted_by_stops = trial.fleet.said.lock().unwrap().doubted;
@@ -98,12 +99,12 @@ fn kills(trial: &mut Trial, (mut engines, mut redis): (u32, u32), weather: bool)
     while engines > 0 || redis > 0 {
         await_moment(trial);
         let Some(fault) = draw(trial, (engines, redis), weather) else { continue };
-        *trial.tally.faults.entry(name_of(fault)).or_default() += 1;
+        trial.count(name_of(fault));
         match fault {
             Fault::KillEngine if until_calm == 0 => {
                 until_calm = CALM_ONE_OF;
                 engines -= 1;
-                kill_in_calm(trial);
+                calm_kill(trial);
             }
             Fault::KillEngine => {
                 until_calm -= 1;
@@ -144,6 +145,8 @@ fn await_moment(trial: &mut Trial) {
 fn draw(trial: &mut Trial, (engines, redis): (u32, u32), weather: bool) -> Option<Fault> {
     let up = trial.store.is_up();
     let some = !trial.fleet.running().is_empty();
+    // Engines have a way of their own to one server; to several they find it themselves.
+    let alone = trial.settings.kind == Kind::Alone;
     let weights = [
         (Fault::KillEngine, 40 * u32::from(engines > 0 && some)),
         (Fault::KillRedis, 8 * u32::from(redis > 0 && up)),
@@ -151,13 +154,12 @@ fn draw(trial: &mut Trial, (engines, redis): (u32, u32), weather: bool) -> Optio
         (Fault::FreezeEngine, 6 * u32::from(some)),
         (Fault::FreezeRedis, 2 * u32::from(up)),
         (Fault::StopEngine, 4 * u32::from(some)),
-        (Fault::Way, 8),
+        (Fault::Way, 8 * u32::from(alone)),
         (Fault::Hooks, 4),
         (Fault::Api, 12 * u32::from(weather)),
         // What the way to Meta holds back arrives late, and nobody could tell it from what was sent too late.
         (Fault::Pause, 5 * u32::from(!weather)),
     ];
-    // Kills of Redis must come to their number, too, when engines have been killed often enough already.
     weights.choose_weighted(&mut trial.rng, |(_, weight)| *weight).ok().map(|(fault, _)| *fault)
 }
 
@@ -184,7 +186,7 @@ fn millis(trial: &mut Trial, range: std::ops::Range<u64>) -> Duration {
     Duration::from_millis(trial.rng.random_range(range))
 }
 
-fn kill_engine(trial: &mut Trial) {
+pub(crate) fn kill_engine(trial: &mut Trial) {
     let Some(at) = one_running(trial) else { return };
     let Some(name) = trial.fleet.kill(at) else { return };
     trial.note(&format!("killed {name}"));
@@ -192,15 +194,16 @@ fn kill_engine(trial: &mut Trial) {
     trial.later(wait, Deed::Start(at));
 }
 
-fn kill_redis(trial: &mut Trial) {
-    trial.store.kill();
+pub(crate) fn kill_redis(trial: &mut Trial) {
+    let which = trial.rng.random_range(0..usize::MAX);
+    trial.store.kill(which);
     trial.note("killed redis");
     let wait = millis(trial, 0..900);
     trial.later(wait, Deed::StartRedis);
 }
 
 /// Kills an engine when everything else is up, and measures how long the others take to have its numbers.
-fn kill_in_calm(trial: &mut Trial) {
+pub(crate) fn calm_kill(trial: &mut Trial) {
     trial.calm();
     await_moment(trial);
     trial.calm();

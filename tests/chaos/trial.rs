@@ -58,6 +58,8 @@ pub(crate) struct Tally {
     pub(crate) doubted_by_stops: u64,
     /// Requests that came after a pause had returned.
     pub(crate) after_pause: u64,
+    /// Requests that came although Redis had forgotten what was sent.
+    pub(crate) after_forgetting: u64,
     /// Worst second of a number, as long as nothing but engines and Redis was disturbed.
     pub(crate) worst_second: u64,
     pub(crate) over_rate: u64,
@@ -98,12 +100,12 @@ impl Trial {
     /// Starts everything, creates the campaign and waits until every number has an owner.
     pub(crate) fn start(settings: Settings, folder: &Path) -> Self {
         let guard = Rc::new(Guard::new());
-        let store = Store::start(guard.clone(), &folder.join("redis"), settings.fsync);
+        let store = Store::start(guard.clone(), &folder.join("redis"), &settings);
         let ports: Arc<Mutex<Vec<Option<u16>>>> = Arc::default();
         let hooks = Way::to(Far::OneOf(ports.clone()));
         let meta = Meta::start(&guard, folder, &settings, hooks.port);
         let api = Way::to(Far::Tcp(meta.address.clone()));
-        let fleet = Fleet::new(guard.clone(), folder, &settings, &store.socket(), (api.port, ports));
+        let fleet = Fleet::new(guard.clone(), folder, &settings, &store, (api.port, ports));
         let mut trial = Self {
             rng: SmallRng::seed_from_u64(settings.seed),
             settings,
@@ -145,6 +147,26 @@ impl Trial {
 
     pub(crate) fn status(&self) -> Value {
         self.must(&["campaign", "status", CAMPAIGN])
+    }
+
+    /// Counts a fault.
+    pub(crate) fn count(&mut self, fault: &'static str) {
+        *self.tally.faults.entry(fault).or_default() += 1;
+    }
+
+    /// A number of the seed.
+    pub(crate) fn draw(&mut self, range: std::ops::Range<u64>) -> u64 {
+        self.rng.random_range(range)
+    }
+
+    /// Fails over to a replica that is so far behind.
+    pub(crate) fn fail_over(&mut self, behind: Duration) {
+        let begun = clock::mono();
+        self.store.fail_over(|| {
+            while clock::mono().since(begun) < behind {
+                pause(Duration::from_millis(10));
+            }
+        });
     }
 
     /// Does this after a while.
@@ -191,9 +213,9 @@ impl Trial {
             Deed::Mend(at) => self.fleet.slots[at].way.set(Mode::Open),
             Deed::MendApi => self.api.set(Mode::Open),
             Deed::MendHooks => self.hooks.set(Mode::Open),
-            Deed::StartRedis if !self.store.is_up() => self.store.up(),
+            Deed::StartRedis => self.store.up(),
             Deed::ThawRedis => self.store.signal(Signal::SIGCONT),
-            Deed::Start(_) | Deed::StartRedis => {}
+            Deed::Start(_) => {}
         }
     }
 
@@ -254,7 +276,7 @@ impl Trial {
             },
             None => {
                 let left = (self.people as u64).saturating_sub(self.taken);
-                if !self.full && self.people > 0 && left < self.settings.batch as u64 {
+                if !self.full && self.people > 0 && self.store.is_up() && left < self.settings.batch as u64 {
                     self.load();
                 }
             }
