@@ -43,10 +43,14 @@ fn refused(text: &str, expect: &str) {
     assert_eq!(error.to_string(), expect, "{text}");
 }
 
+/// A value of a section is refused with these words.
+fn wrong(section: &str, key: &str, value: &str, problem: &str) {
+    refused(&format!("[{section}]\n{key} = {value}"), &format!("c.toml, line 2: {section}.{key}: {problem}"));
+}
+
 /// One value that is out of its bounds.
 fn beyond(section: &str, key: &str, value: &str, bounds: &str) {
-    let expect = format!("c.toml, line 2: {section}.{key}: \"{value}\" is out of bounds: {bounds}");
-    refused(&format!("[{section}]\n{key} = \"{value}\""), &expect);
+    wrong(section, key, &format!("\"{value}\""), &format!("\"{value}\" is out of bounds: {bounds}"));
 }
 
 fn origin_of<'a>(loaded: &'a Loaded, key: &str) -> (&'a str, &'a Origin) {
@@ -252,35 +256,22 @@ fn bad_values_name_line_key_bound_and_hint() {
         "[cloud]\n\ntimeout = \"5\"",
         "c.toml, line 3: cloud.timeout: \"5\" is not a duration: write a number with a unit, such as \"5s\"",
     );
-    refused(
-        "[cloud]\ntimeout = 5",
-        "c.toml, line 2: cloud.timeout: is an integer, but must be a text such as \"30s\"",
-    );
+    wrong("cloud", "timeout", "5", "is an integer, but must be a text such as \"30s\"");
     beyond("cloud", "timeout", "1ms", "1s to 300s");
-    let expect = "c.toml, line 2: cloud.max_connections: must be a whole number from 1 to 65536";
-    refused("[cloud]\nmax_connections = 0", expect);
-    refused("[cloud]\nmax_connections = \"7\"", expect);
-    refused("[cloud]\nhttp2 = \"2\"", "c.toml, line 2: cloud.http2: must be \"auto\" or \"never\"");
-    let expect = "c.toml, line 2: cloud.max_streams: must be a whole number from 1 to 1000";
-    refused("[cloud]\nmax_streams = 1001", expect);
+    wrong("cloud", "max_connections", "0", "must be a whole number from 1 to 65536");
+    wrong("cloud", "max_connections", "\"7\"", "must be a whole number from 1 to 65536");
+    wrong("cloud", "http2", "\"2\"", "must be \"auto\" or \"never\"");
+    wrong("cloud", "max_streams", "1001", "must be a whole number from 1 to 1000");
     refused(
         "[breaker]\nbase = \"5s\"\nmax = \"1s\"",
         "c.toml, line 3: breaker.max: \"1s\" is out of bounds: 5s to 86400s",
     );
     beyond("doubt", "silent_after", "4s", "5s to 3600s");
     beyond("doubt", "give_up", "31d", "3600s to 30 days");
-    refused(
-        "[redis]\nallow_weak_durability = \"yes\"",
-        "c.toml, line 2: redis.allow_weak_durability: must be true or false",
-    );
-    refused(
-        "[http]\nlisten = \"9464\"",
-        "c.toml, line 2: http.listen: \"9464\" is not an address: write \"127.0.0.1:9464\" or \"[::1]:9464\"",
-    );
-    refused(
-        "[cloud]\nca_file = \"missing.pem\"",
-        "c.toml, line 2: cloud.ca_file: /srv/missing.pem is not a file that can be read",
-    );
+    wrong("redis", "allow_weak_durability", "\"yes\"", "must be true or false");
+    let expect = "\"9464\" is not an address: write \"127.0.0.1:9464\" or \"[::1]:9464\"";
+    wrong("http", "listen", "\"9464\"", expect);
+    wrong("cloud", "ca_file", "\"missing.pem\"", "/srv/missing.pem is not a file that can be read");
     refused(
         "time_scale = 10",
         "c.toml, line 1: time_scale: more than 1 is for the simulator only: cloud.url must lead to this machine",
