@@ -87,6 +87,23 @@ pub struct RedisConfig {
     pub connect_timeout: Duration,
     /// How long a command may take before its reply counts as lost. Default 10s. Not scaled.
     pub response_timeout: Duration,
+    /// Replicas that must have a write before it counts. Default: none of a single server, all with sentinels or a cluster.
+    pub wait_replicas: WaitFor,
+    /// How long they are waited for. Default 1s, at most half of `response_timeout`. Not scaled.
+    pub wait_timeout: Duration,
+}
+
+/// The replicas that must have a write before it counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WaitFor {
+    /// None: the disk of the master alone keeps the promise.
+    #[default]
+    Nobody,
+    /// All that the master has in sync when a connection is made, and at least one: a master without any is perhaps cut
+    /// off from those that have a new one.
+    All,
+    /// So many of each master.
+    Count(u32),
 }
 
 /// What `redis.url` leads to.
@@ -110,6 +127,8 @@ impl Default for RedisConfig {
             allow_weak_durability: false,
             connect_timeout: Duration::from_secs(5),
             response_timeout: Duration::from_secs(10),
+            wait_replicas: WaitFor::Nobody,
+            wait_timeout: Duration::from_secs(1),
         }
     }
 }

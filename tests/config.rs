@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use carteiro::config::{
-    Config, ConfigError, KEYS, LoadOptions, Loaded, Origin, RedisMode, TABLES, find_file, redis_urls,
+    Config, ConfigError, KEYS, LoadOptions, Loaded, Origin, RedisMode, TABLES, WaitFor, find_file, redis_urls,
 };
 
 const SAMPLE: &str = include_str!("../config/carteiro.toml");
@@ -428,6 +428,17 @@ fn sentinels_and_clusters_are_named_by_several_urls() {
     check("mode = \"cluster\"", "redis://a/1", "3: redis.url: a cluster has database 0 only");
     let unix = "sentinels and clusters are reached by redis:// or rediss:// only";
     check("mode = \"cluster\"", "redis+unix:///s", &format!("3: redis.url: {unix}"));
+    let waits = |text: &str| load(&format!("[redis]\n{text}")).unwrap().config.redis.wait_replicas;
+    assert_eq!([waits(""), waits("wait_replicas = 2")], [WaitFor::Nobody, WaitFor::Count(2)]);
+    assert_eq!(loaded.config.redis.wait_replicas, WaitFor::All);
+    let bounds = "must be \"all\" or a whole number from 0 to 16";
+    for wrong in ["17", "-1", "\"some\"", "true"] {
+        refused(
+            &format!("[redis]\nwait_replicas = {wrong}"),
+            &format!("c.toml, line 2: redis.wait_replicas: {bounds}"),
+        );
+    }
+    assert!(load("[redis]\nwait_timeout = \"6s\"").is_err(), "the reply would count as lost before");
     let missing = "needs redis.url: some of the sentinels or nodes, redis://host:port,redis://host:port";
     refused("[redis]\nmode = \"cluster\"", &format!("c.toml, line 2: redis.mode: {missing}"));
 }

@@ -241,7 +241,7 @@ impl Other {
         let config = config(Some(format!("{}{query}", self.url)));
         let client = client(&config, None).unwrap();
         let mut connection = client.connect(timeouts(&config)).await.unwrap();
-        start_checks(&mut connection, Demands { allow_weak_durability: allow_weak, cluster: false }).await
+        start_checks(&mut connection, Demands { fsync: !allow_weak, aof: !allow_weak, cluster: false }).await
     }
 }
 

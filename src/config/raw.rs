@@ -21,6 +21,8 @@ pub const KEYS: &[&str] = &[
     "redis.allow_weak_durability",
     "redis.connect_timeout",
     "redis.response_timeout",
+    "redis.wait_replicas",
+    "redis.wait_timeout",
     "cloud.url",
     "cloud.version",
     "cloud.connect_timeout",

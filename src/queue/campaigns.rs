@@ -395,7 +395,7 @@ pub async fn grow(connection: &mut Connection, seq: CampaignSeq) -> Result<(), Q
 pub async fn announce(connection: &mut Connection) -> Result<u64, QueueError> {
     let mut call = script::ANNOUNCE.prepare_invoke();
     call.key(keys::VERSION).arg(keys::EVENTS);
-    script::run(connection, &call).await
+    script::run_alone(connection, &call).await
 }
 
 /// The version of everything.

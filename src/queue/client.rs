@@ -2,6 +2,7 @@
 //! subscriptions, as often as they are needed: after a failover the next one leads to the new master.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use redis::aio::{MultiplexedConnection, PubSub};
 use redis::{
@@ -13,10 +14,39 @@ use super::QueueError;
 use super::cluster::Cluster;
 use super::connection::Connection;
 use super::link::Timeouts;
+use crate::config::WaitFor;
 
 /// Makes connections. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Client(Way);
+pub struct Client {
+    way: Way,
+    promise: Promise,
+}
+
+/// What a write must have reached before it counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Promise {
+    /// How many replicas.
+    pub replicas: WaitFor,
+    /// How long they are waited for.
+    pub timeout: Duration,
+}
+
+impl Promise {
+    /// Replicas to wait for at this master.
+    pub(super) async fn replicas_of(&self, master: &mut MultiplexedConnection) -> Result<u32, QueueError> {
+        match self.replicas {
+            WaitFor::Nobody => Ok(0),
+            WaitFor::Count(count) => Ok(count),
+            WaitFor::All => {
+                let info: String = redis::cmd("INFO").arg("replication").query_async(master).await?;
+                let in_sync =
+                    info.lines().filter(|line| line.starts_with("slave") && line.contains("state=online"));
+                Ok(u32::try_from(in_sync.count()).unwrap_or(u32::MAX).max(1))
+            }
+        }
+    }
+}
 
 #[derive(Clone, Debug)]
 enum Way {
@@ -105,19 +135,31 @@ impl Maker {
 
 impl From<redis::Client> for Client {
     fn from(client: redis::Client) -> Self {
-        Self(Way::One(client))
+        Way::One(client).into()
+    }
+}
+
+impl From<Way> for Client {
+    fn from(way: Way) -> Self {
+        Self { way, promise: Promise::default() }
     }
 }
 
 impl Client {
+    /// The same, whose connections keep a promise.
+    #[must_use]
+    pub fn promising(self, promise: Promise) -> Self {
+        Self { promise, ..self }
+    }
+
     /// Of the master that sentinels know under a name.
     pub fn sentinel(master: &str, sentinels: Vec<Address>, make: Maker) -> Self {
-        Self(Way::Sentinel { master: master.into(), sentinels: sentinels.into(), make })
+        Way::Sentinel { master: master.into(), sentinels: sentinels.into(), make }.into()
     }
 
     /// Of a cluster, by some of its nodes.
     pub fn cluster(seeds: Vec<Address>, make: Maker) -> Self {
-        Self(Way::Cluster { seeds: seeds.into(), make })
+        Way::Cluster { seeds: seeds.into(), make }.into()
     }
 
     /// Connects once. Retries of the client library stay off: a script whose reply was lost may have run.
@@ -125,8 +167,12 @@ impl Client {
     /// # Errors
     /// When no server answers that takes writes.
     pub async fn connect(&self, timeouts: Timeouts) -> Result<Connection, QueueError> {
-        match &self.0 {
-            Way::One(client) => Ok(open(client, timeouts).await?.into()),
+        let one = async |mut connection: MultiplexedConnection| {
+            let replicas = self.promise.replicas_of(&mut connection).await?;
+            Ok(Connection::one(connection, (replicas, self.promise.timeout)))
+        };
+        match &self.way {
+            Way::One(client) => one(open(client, timeouts).await?).await,
             Way::Sentinel { master, sentinels, make } => {
                 let find = async |sentinel: &Address| {
                     let address = named_by(sentinel, master, make, timeouts).await?;
@@ -134,15 +180,17 @@ impl Client {
                     // Sentinels may be slow to notice: what a server says of itself counts.
                     let role: Vec<Value> = redis::cmd("ROLE").query_async(&mut connection).await?;
                     match role.first() {
-                        Some(Value::BulkString(role)) if role == b"master" => Ok(connection.into()),
+                        Some(Value::BulkString(role)) if role == b"master" => one(connection).await,
                         _ => Err(QueueError::ReadOnly(format!("{} is no master yet", address.host))),
                     }
                 };
                 first_of(sentinels, "sentinel", find).await
             }
             Way::Cluster { seeds, make } => {
-                let find = async |seed: &Address| Cluster::connect(seed, make.clone(), timeouts).await;
-                Ok(Connection::cluster(first_of(seeds, "node of the cluster", find).await?))
+                let find =
+                    async |seed: &Address| Cluster::connect(seed, make.clone(), timeouts, self.promise).await;
+                let cluster = first_of(seeds, "node of the cluster", find).await?;
+                Ok(Connection::cluster(cluster, self.promise.timeout))
             }
         }
     }
@@ -156,7 +204,7 @@ impl Client {
             let client = make.client(address, true)?;
             client.get_async_pubsub().await.map_err(|error| at(address, error))
         };
-        match &self.0 {
+        match &self.way {
             Way::One(client) => Ok(client.get_async_pubsub().await?),
             Way::Sentinel { master, sentinels, make } => {
                 let find = async |sentinel: &Address| {

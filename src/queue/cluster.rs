@@ -12,7 +12,7 @@ use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::{Arg, Cmd, ErrorKind, Pipeline, RedisError, RedisResult, Value, from_redis_value};
 
 use super::QueueError;
-use super::client::{Address, Maker};
+use super::client::{Address, Maker, Promise};
 use super::link::Timeouts;
 
 /// Slots of every cluster.
@@ -30,11 +30,19 @@ const WITHOUT_KEY: [&str; 12] = [
 /// Every master, and the slots of each.
 #[derive(Debug)]
 pub(super) struct Cluster {
-    masters: Vec<(Address, MultiplexedConnection)>,
+    masters: Vec<Master>,
     /// The master of each slot.
     slots: Box<[u16]>,
     make: Maker,
     timeouts: Timeouts,
+}
+
+#[derive(Debug)]
+struct Master {
+    address: Address,
+    connection: MultiplexedConnection,
+    /// Replicas that must have a write of it before it counts.
+    replicas: u32,
 }
 
 /// Where a command goes.
@@ -47,7 +55,12 @@ enum Route {
 
 impl Cluster {
     /// Asks one node for the map of slots, and connects to every master in it.
-    pub(super) async fn connect(seed: &Address, make: Maker, timeouts: Timeouts) -> Result<Self, QueueError> {
+    pub(super) async fn connect(
+        seed: &Address,
+        make: Maker,
+        timeouts: Timeouts,
+        promise: Promise,
+    ) -> Result<Self, QueueError> {
         let mut node = make.connect(seed, timeouts).await?;
         let info: String = redis::cmd("CLUSTER").arg("INFO").query_async(&mut node).await?;
         if !info.contains("cluster_state:ok") {
@@ -56,15 +69,26 @@ impl Cluster {
         let ranges: Vec<Vec<Value>> = redis::cmd("CLUSTER").arg("SLOTS").query_async(&mut node).await?;
         let (addresses, slots) = masters(&ranges, seed)?;
         let connecting = addresses.into_iter().map(async |address| {
-            let connection = make.connect(&address, timeouts).await?;
-            Ok::<_, QueueError>((address, connection))
+            let mut connection = make.connect(&address, timeouts).await?;
+            let replicas = promise.replicas_of(&mut connection).await?;
+            Ok::<_, QueueError>(Master { address, connection, replicas })
         });
         let masters = try_join_all(connecting).await?;
         Ok(Self { masters, slots, make, timeouts })
     }
 
     pub(super) fn masters(&self) -> Vec<MultiplexedConnection> {
-        self.masters.iter().map(|(_, connection)| connection.clone()).collect()
+        self.masters.iter().map(|master| master.connection.clone()).collect()
+    }
+
+    /// Replicas that must have what each master writes.
+    pub(super) fn replicas(&self) -> impl Iterator<Item = u32> {
+        self.masters.iter().map(|master| master.replicas)
+    }
+
+    /// Replicas that must have what is written to a key.
+    pub(super) fn replicas_of(&self, key: &[u8]) -> u32 {
+        self.masters.get(self.holder(slot(key))).map_or(0, |master| master.replicas)
     }
 
     /// The master that holds a key.
@@ -83,7 +107,7 @@ impl Cluster {
                 return replies.pop().ok_or_else(no_master);
             }
         };
-        let Some((_, connection)) = self.masters.get(at) else { return Err(no_master()) };
+        let Some(Master { connection, .. }) = self.masters.get(at) else { return Err(no_master()) };
         let reply = connection.clone().req_packed_command(cmd).await.and_then(Value::extract_error);
         match reply {
             Err(error) if error.code() == Some("ASK") => self.asked(cmd, &error).await,
@@ -112,7 +136,7 @@ impl Cluster {
             for position in &positions {
                 part.add_command(commands[*position].clone());
             }
-            let Some((_, connection)) = self.masters.get(at) else { return Err(no_master()) };
+            let Some(Master { connection, .. }) = self.masters.get(at) else { return Err(no_master()) };
             let replies = connection.clone().req_packed_commands(&part, 0, positions.len()).await?;
             Ok(positions.into_iter().zip(replies).collect::<Vec<_>>())
         });
@@ -134,9 +158,9 @@ impl Cluster {
         let address = to.and_then(|(host, port)| Some(Address::new(host, port.parse().ok()?)));
         let address =
             address.ok_or_else(|| RedisError::from((ErrorKind::Client, "ASK without an address")))?;
-        let known = self.masters.iter().find(|(known, _)| *known == address);
+        let known = self.masters.iter().find(|known| known.address == address);
         let mut connection = match known {
-            Some((_, connection)) => connection.clone(),
+            Some(master) => master.connection.clone(),
             None => self.make.open(&address, self.timeouts).await?,
         };
         let mut pipeline = redis::pipe();

@@ -15,6 +15,16 @@ pub enum QueueError {
     /// The server is a replica or its disk is failing: it takes no writes.
     #[error("redis takes no writes now ({0})")]
     ReadOnly(String),
+    /// The change is made, and too few replicas have it: a failover could forget it.
+    #[error(
+        "the change is made, but {acked} of {wanted} replicas of redis have it: bring them back, and try again"
+    )]
+    Unkept {
+        /// Replicas that have it.
+        acked: u32,
+        /// Replicas that must have it.
+        wanted: u32,
+    },
     /// Another owner has a newer token.
     #[error("another process owns this lane now (its token is newer)")]
     Fenced,
@@ -61,12 +71,13 @@ pub enum QueueError {
 impl QueueError {
     /// Whether the same command may be sent again once Redis is back.
     pub fn passes(&self) -> bool {
-        matches!(self, Self::Lost(_) | Self::Loading | Self::Full | Self::ReadOnly(_))
+        matches!(self, Self::Lost(_) | Self::Loading | Self::Full | Self::ReadOnly(_) | Self::Unkept { .. })
     }
 
-    /// Whether a new connection may lead to a server that answers otherwise: this one is gone, or a master no more.
+    /// Whether a new connection may lead to a server that answers otherwise: this one is gone, a master no more, or has
+    /// fewer replicas than it had.
     pub fn reconnects(&self) -> bool {
-        matches!(self, Self::Lost(_) | Self::ReadOnly(_))
+        matches!(self, Self::Lost(_) | Self::ReadOnly(_) | Self::Unkept { .. })
     }
 
     /// The word of `carteiro_redis_errors_total{kind}`.
@@ -76,6 +87,7 @@ impl QueueError {
             Self::Loading => "loading",
             Self::Full => "full",
             Self::ReadOnly(_) => "read_only",
+            Self::Unkept { .. } => "replicas",
             Self::Fenced => "fenced",
             _ => "refused",
         }

@@ -90,6 +90,8 @@ pub struct Claimed {
     pub messages: Vec<(u32, Record)>,
     /// How the lane stands after the claim.
     pub standing: Standing,
+    /// Whether enough replicas have the claim. If not, nothing may be sent on it: it is to be released.
+    pub kept: bool,
 }
 
 /// Counters of a lane.
@@ -181,7 +183,9 @@ pub async fn claim(
     call.key(&keys.meta).key(&keys.state).key(&keys.retry).key(&keys.asked);
     call.arg(token).arg(request).arg(now_ms).arg(fresh.min(BATCH_MAX)).arg(due.min(BATCH_MAX));
     call.arg(reasons::GENERATION_LIMIT);
-    let mut fields = Fields::new(&keys.meta, script::run(connection, &call).await?)?;
+    let done = script::run_promised(connection, &call).await?;
+    let kept = done.acked >= done.wanted;
+    let mut fields = Fields::new(&keys.meta, done.answer)?;
     let (first, fresh): (u32, u32) = (fields.take()?, fields.take()?);
     let others: Vec<u8> = fields.take()?;
     let (due, count): (i64, u32) = (fields.take()?, fields.take()?);
@@ -193,7 +197,7 @@ pub async fn claim(
     }
     messages.extend((first..first + fresh).map(|index| (index, FRESH_CLAIMED)));
     let standing = Standing { count, next: first + fresh, next_due_ms: u64::try_from(due).ok() };
-    Ok(Claimed { messages, standing })
+    Ok(Claimed { messages, standing, kept })
 }
 
 /// Gives back claimed messages `(index, generation)`, unsent. Returns how the lane stands then.
@@ -209,7 +213,8 @@ pub async fn release(
     let mut call = script::RELEASE.prepare_invoke();
     call.key(&keys.meta).key(&keys.state).key(&keys.retry);
     call.arg(token).arg(request).arg(now_ms).arg(packed(messages));
-    let mut fields = Fields::new(&keys.meta, script::run(connection, &call).await?)?;
+    // A release that is forgotten leaves its messages in doubt, never twice.
+    let mut fields = Fields::new(&keys.meta, script::run_alone(connection, &call).await?)?;
     let _released: u32 = fields.take()?;
     let (count, next, due) = (fields.take()?, fields.take()?, fields.take::<i64>()?);
     Ok(Standing { count, next, next_due_ms: u64::try_from(due).ok() })

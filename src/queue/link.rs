@@ -3,7 +3,7 @@
 //! Every call that goes through here may be made twice (its script says why that is safe). A call waits while
 //! Redis is away; what a caller needs bounded, it bounds by what it has under way.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -25,8 +25,12 @@ pub struct Link {
 struct Inner {
     client: Client,
     timeouts: Timeouts,
-    connection: RefCell<Option<Connection>>,
+    /// The connection and its number: who finds it broken lets go of this one only.
+    connection: RefCell<Option<(u64, Connection)>>,
+    connections: Cell<u64>,
     connecting: RefCell<bool>,
+    /// Too few replicas have what was written, and they are waited for.
+    awaiting: Cell<bool>,
     changed: Notify,
     /// Told when Redis goes and comes, and every trouble by its kind.
     tell: Box<dyn Fn(LinkNews)>,
@@ -63,7 +67,9 @@ impl Link {
             client: client.into(),
             timeouts,
             connection: RefCell::new(None),
+            connections: Cell::new(0),
             connecting: RefCell::new(false),
+            awaiting: Cell::new(false),
             changed: Notify::new(),
             tell: Box::new(tell),
         };
@@ -77,13 +83,13 @@ impl Link {
     ) -> Result<T, QueueError> {
         let mut pause = PAUSE.0;
         loop {
-            let mut connection = self.connection().await;
+            let (number, mut connection) = self.connection().await;
             match call(&mut connection).await {
                 Err(error) if error.passes() => {
                     (self.inner.tell)(LinkNews::Down(error.kind()));
                     if error.reconnects() {
                         // Whoever noticed first lets go of it; the others find the next one.
-                        self.inner.connection.borrow_mut().take();
+                        self.inner.let_go(number);
                     }
                     tokio::time::sleep(pause).await;
                     pause = (2 * pause).min(PAUSE.1);
@@ -99,7 +105,21 @@ impl Link {
         }
     }
 
-    async fn connection(&self) -> Connection {
+    /// Says that Redis is down until enough replicas have everything that their masters have.
+    pub fn await_replicas(&self) {
+        (self.inner.tell)(LinkNews::Down("replicas"));
+        if self.inner.awaiting.replace(true) {
+            return;
+        }
+        let link = self.clone();
+        tokio::task::spawn_local(async move {
+            let _refused = link.call(async |redis| redis.replicated().await).await;
+            link.inner.awaiting.set(false);
+            (link.inner.tell)(LinkNews::Up);
+        });
+    }
+
+    async fn connection(&self) -> (u64, Connection) {
         loop {
             if let Some(connection) = self.inner.connection.borrow().as_ref() {
                 return connection.clone();
@@ -115,12 +135,17 @@ impl Link {
 }
 
 impl Inner {
+    fn let_go(&self, number: u64) {
+        self.connection.borrow_mut().take_if(|(current, _)| *current == number);
+    }
+
     async fn connect(&self) {
         let mut pause = PAUSE.0;
         loop {
             match self.client.connect(self.timeouts).await {
                 Ok(connection) => {
-                    *self.connection.borrow_mut() = Some(connection);
+                    self.connections.set(self.connections.get() + 1);
+                    *self.connection.borrow_mut() = Some((self.connections.get(), connection));
                     break;
                 }
                 Err(error) => {

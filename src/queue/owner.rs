@@ -177,7 +177,7 @@ pub async fn beat(connection: &mut Connection, beat: &Beat<'_>) -> Result<Renewa
     call.arg(beat.node).arg(beat.incarnation).arg(word).arg(millis(beat.lease)).arg(beat.acknowledged);
     call.arg(beat.capacity).arg(u8::from(beat.leaving)).arg(beat.offers.unwrap_or("")).arg(revision);
     call.arg(back).arg(take.join(" ")).arg(keys::OWN_EVENTS);
-    let mut reply = script::run::<Vec<Value>>(connection, &call).await?.into_iter();
+    let mut reply = script::run_alone::<Vec<Value>>(connection, &call).await?.into_iter();
     let mut next = || reply.next().unwrap_or(Value::Nil);
     match value::<String>(next())?.as_str() {
         "gone" => return Ok(Renewal::Gone),

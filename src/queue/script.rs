@@ -4,11 +4,13 @@
 //! did not run the first time. No other answer is retried here, since a script whose reply was lost may have run.
 
 use std::sync::LazyLock;
+use std::time::Duration;
 
-use super::connection::Connection;
-use redis::{ErrorKind, FromRedisValue, ServerErrorKind, ToRedisArgs};
+use redis::aio::ConnectionLike as _;
+use redis::{ErrorKind, FromRedisValue, RedisError, ServerErrorKind, ToRedisArgs, Value, from_redis_value};
 
 use super::QueueError;
+use super::connection::{Connection, kept, wait};
 
 /// A script and the name under which Redis remembers it.
 pub(super) struct Script {
@@ -82,17 +84,72 @@ impl Call {
     }
 }
 
-/// Runs a prepared script.
+/// What a script answered, and whether enough replicas have what it wrote.
+pub(super) struct Promised<T> {
+    pub(super) answer: T,
+    pub(super) acked: u32,
+    pub(super) wanted: u32,
+}
+
+/// Runs a prepared script whose writes count only when enough replicas have them.
 pub(super) async fn run<T: FromRedisValue>(
+    connection: &mut Connection,
+    call: &Call,
+) -> Result<T, QueueError> {
+    let done = run_promised(connection, call).await?;
+    kept(done.acked, done.wanted)?;
+    Ok(done.answer)
+}
+
+/// The same, for a caller that has something to take back. The replicas are waited for on the same connection, in the
+/// same round trip.
+pub(super) async fn run_promised<T: FromRedisValue>(
+    connection: &mut Connection,
+    call: &Call,
+) -> Result<Promised<T>, QueueError> {
+    let (wanted, patience) = call.keys.first().map_or((0, Duration::ZERO), |key| connection.promise(key));
+    if wanted == 0 {
+        return Ok(Promised { answer: run_alone(connection, call).await?, acked: 0, wanted });
+    }
+    let mut pipeline = redis::pipe();
+    pipeline.add_command(call.command()).add_command(wait(wanted, patience));
+    let mut loaded = false;
+    loop {
+        let mut replies = connection.req_packed_commands(&pipeline, 0, 2).await?.into_iter();
+        let mut next = || replies.next().unwrap_or(Value::Nil).extract_error();
+        match next() {
+            Err(error) if is_unknown(&error) && !loaded => {
+                load(connection, call).await?;
+                loaded = true;
+            }
+            answer => {
+                let answer = from_redis_value(answer?).map_err(RedisError::from)?;
+                let acked = from_redis_value(next()?).map_err(RedisError::from)?;
+                return Ok(Promised { answer, acked, wanted });
+            }
+        }
+    }
+}
+
+/// Runs a prepared script whose loss is no harm, without waiting for replicas.
+pub(super) async fn run_alone<T: FromRedisValue>(
     connection: &mut Connection,
     call: &Call,
 ) -> Result<T, QueueError> {
     let command = call.command();
     match command.query_async(connection).await {
-        Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-            let () = redis::cmd("SCRIPT").arg("LOAD").arg(call.script.code).query_async(connection).await?;
+        Err(error) if is_unknown(&error) => {
+            load(connection, call).await?;
             Ok(command.query_async(connection).await?)
         }
         answer => Ok(answer?),
     }
+}
+
+async fn load(connection: &mut Connection, call: &Call) -> Result<(), QueueError> {
+    Ok(redis::cmd("SCRIPT").arg("LOAD").arg(call.script.code).query_async(connection).await?)
+}
+
+fn is_unknown(error: &RedisError) -> bool {
+    error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
 }

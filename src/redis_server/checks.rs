@@ -4,7 +4,7 @@
 use redis::aio::ConnectionLike;
 
 use super::error::RedisServerError;
-use crate::config::{RedisConfig, RedisMode};
+use crate::config::{RedisConfig, RedisMode, WaitFor};
 use crate::queue::connection::Connection;
 
 /// What was found out about a Redis that passed.
@@ -23,12 +23,21 @@ pub struct ServerFacts {
 }
 
 /// What a Redis must be like.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Demands {
-    /// It may lose its last writes.
-    pub allow_weak_durability: bool,
+    /// It keeps every acknowledged write on its disk.
+    pub fsync: bool,
+    /// It keeps its writes in an AOF.
+    pub aof: bool,
     /// It is a node of a cluster.
     pub cluster: bool,
+}
+
+impl Default for Demands {
+    /// One server that keeps everything.
+    fn default() -> Self {
+        Self { fsync: true, aof: true, cluster: false }
+    }
 }
 
 /// Checks every master. The facts are those of the first; they are durable if all are.
@@ -40,7 +49,13 @@ pub async fn check_all(
     config: &RedisConfig,
 ) -> Result<ServerFacts, RedisServerError> {
     let cluster = config.mode == RedisMode::Cluster;
-    let demands = Demands { allow_weak_durability: config.allow_weak_durability, cluster };
+    // What replicas have before it counts need not be on the disk of the master.
+    let replicated = config.wait_replicas != WaitFor::Nobody;
+    let demands = Demands {
+        fsync: !config.allow_weak_durability && !replicated,
+        aof: !config.allow_weak_durability,
+        cluster,
+    };
     let mut all = Vec::new();
     for mut master in connection.masters() {
         all.push(start_checks(&mut master, demands).await?);
@@ -60,7 +75,6 @@ pub async fn start_checks(
     connection: &mut impl ConnectionLike,
     demands: Demands,
 ) -> Result<ServerFacts, RedisServerError> {
-    let allow_weak_durability = demands.allow_weak_durability;
     let text: String = redis::cmd("INFO")
         .arg("everything")
         .query_async(connection)
@@ -69,8 +83,8 @@ pub async fn start_checks(
     let info = Info(&text);
     check_info(&info, demands.cluster)?;
     let aof = info.get("aof_enabled") == "1";
-    let durable = aof && (appendfsync(connection, allow_weak_durability).await? == "always");
-    if !allow_weak_durability && !aof {
+    let durable = aof && (appendfsync(connection, !demands.fsync).await? == "always");
+    if demands.aof && !aof {
         let remedy = "set appendonly yes and appendfsync always, or redis.allow_weak_durability = true";
         return Err(refused("appendonly", "no", remedy));
     }

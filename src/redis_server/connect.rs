@@ -7,7 +7,7 @@ use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo, TlsCertificates}
 
 use super::error::RedisServerError;
 use crate::config::{self, RedisConfig, RedisMode};
-use crate::queue::client::{Address, Client, Maker};
+use crate::queue::client::{Address, Client, Maker, Promise};
 use crate::tls;
 
 /// A client: of `redis.url`, else of the private child at `private_socket`.
@@ -32,11 +32,13 @@ pub fn client(config: &RedisConfig, private_socket: Option<&Path>) -> Result<Cli
     let Some(first) = infos.first().cloned() else { return Err(bad_url("it names no server")) };
     let root = authority(config, matches!(first.addr(), ConnectionAddr::TcpTls { .. }))?;
     let addresses = infos.iter().filter_map(Address::of).collect();
-    Ok(match &config.mode {
-        RedisMode::Standalone => one(first, root, &bad_url)?.into(),
+    let promise = Promise { replicas: config.wait_replicas, timeout: config.wait_timeout };
+    let client = match &config.mode {
+        RedisMode::Standalone => Client::from(one(first, root, &bad_url)?),
         RedisMode::Sentinel(master) => Client::sentinel(master, addresses, Maker::new(first, root)),
         RedisMode::Cluster => Client::cluster(addresses, Maker::new(first, root)),
-    })
+    };
+    Ok(client.promising(promise))
 }
 
 /// The authority (PEM) of `redis.ca_file`.

@@ -96,6 +96,12 @@ impl Orders {
             .await;
         let took = clock::mono().since(began);
         let messages = match kept(id, claimed) {
+            Some(claimed) if !claimed.kept => {
+                self.link.await_replicas();
+                let all =
+                    claimed.messages.iter().map(|(index, record)| (*index, record.generation)).collect();
+                return (Input::Unkept(id, all, view(claimed.standing)), Timed::Claim(took));
+            }
             Some(claimed) => kept(id, self.read(id, &claimed).await).map(|all| (all, view(claimed.standing))),
             None => None,
         };

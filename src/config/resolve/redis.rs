@@ -5,22 +5,28 @@ use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 
 use super::{MS, Resolver, SECOND};
 use crate::config::error::ConfigError;
-use crate::config::raw::{Origin, RawValue};
-use crate::config::{RedisConfig, RedisMode, Secret};
+use crate::config::raw::{Entry, Origin, RawValue};
+use crate::config::{RedisConfig, RedisMode, Secret, WaitFor};
 
 /// URLs of one Redis at most: some of its sentinels or nodes are enough to find the others.
 const URLS_MAX: usize = 64;
 
+/// Replicas of one master at most.
+const REPLICAS_MAX: u32 = 16;
+
 impl Resolver<'_> {
     pub(super) fn redis(&self) -> Result<RedisConfig, ConfigError> {
         let mode = self.redis_mode()?;
+        let response_timeout = self.duration("redis.response_timeout", "10s", SECOND, SECOND * 300)?;
         Ok(RedisConfig {
             url: self.redis_url(&mode)?,
+            wait_replicas: self.wait_replicas(&mode)?,
+            wait_timeout: self.duration("redis.wait_timeout", "1s", MS * 10, response_timeout / 2)?,
             mode,
             ca_file: self.existing_file("redis.ca_file")?,
             allow_weak_durability: self.boolean("redis.allow_weak_durability", false)?,
             connect_timeout: self.duration("redis.connect_timeout", "5s", MS * 100, SECOND * 60)?,
-            response_timeout: self.duration("redis.response_timeout", "10s", SECOND, SECOND * 300)?,
+            response_timeout,
         })
     }
 
@@ -49,6 +55,26 @@ impl Resolver<'_> {
             "cluster" => RedisMode::Cluster,
             _ => RedisMode::Standalone,
         })
+    }
+
+    fn wait_replicas(&self, mode: &RedisMode) -> Result<WaitFor, ConfigError> {
+        let key = "redis.wait_replicas";
+        let default = if *mode == RedisMode::Standalone { "0" } else { "all" };
+        let bounds = format!("must be \"all\" or a whole number from 0 to {REPLICAS_MAX}");
+        let (text, origin) = match self.raw.entries.get(key) {
+            None => (default.to_owned(), Origin::Default),
+            Some(Entry { value: RawValue::Text(text), origin }) => (text.clone(), origin.clone()),
+            Some(Entry { value: RawValue::Integer(count), origin }) => (count.to_string(), origin.clone()),
+            Some(Entry { origin, .. }) => return Err(ConfigError::value(key, origin, bounds)),
+        };
+        let wait = match text.parse::<u32>() {
+            Ok(0) => WaitFor::Nobody,
+            Ok(count) if count <= REPLICAS_MAX => WaitFor::Count(count),
+            Err(_) if text == "all" => WaitFor::All,
+            _ => return Err(ConfigError::value(key, &origin, bounds)),
+        };
+        self.show(key, &text, &origin);
+        Ok(wait)
     }
 
     fn redis_url(&self, mode: &RedisMode) -> Result<Option<Secret>, ConfigError> {

@@ -65,6 +65,8 @@ pub enum Input<P> {
     Adopted(LaneId, Option<LaneView>),
     /// Answer to `Claim`; None: it belongs to somebody else.
     Claimed(LaneId, Option<(Vec<Message<P>>, LaneView)>),
+    /// Answer to `Claim`, instead of `Claimed`: too few replicas of Redis have it. Nothing is sent on it, and it is given back.
+    Unkept(LaneId, Vec<(u32, u8)>, LaneView),
     /// Answer to `Release`: how the lane stands now.
     Released(LaneId, Option<LaneView>),
     /// Answer to `Settle`.

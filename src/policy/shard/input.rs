@@ -37,6 +37,7 @@ impl<P> Shard<P> {
             Input::StopList(until) => self.on_stop_list(until),
             Input::Adopted(id, view) => self.on_adopted(id, view),
             Input::Claimed(id, claimed) => self.on_claimed(id, claimed),
+            Input::Unkept(id, messages, view) => self.on_unkept(id, &messages, view),
             Input::Released(id, view) => self.on_released(id, view),
             Input::Settled(id, count) => self.on_settled(id, count),
             Input::Replied(flight, verdict, reusable) => self.on_replied(flight, verdict, reusable),

@@ -201,6 +201,13 @@ impl<P> Shard<P> {
         self.after_call(lane);
     }
 
+    /// A claim that a failover could forget is given back whole.
+    pub(super) fn on_unkept(&mut self, id: LaneId, messages: &[(u32, u8)], view: LaneView) {
+        let Some(lane) = self.lane_index(id) else { return };
+        messages.iter().for_each(|(index, generation)| self.give_back(lane, *index, *generation));
+        self.on_claimed(id, Some((Vec::new(), view)));
+    }
+
     pub(super) fn on_released(&mut self, id: LaneId, view: Option<LaneView>) {
         let Some(lane) = self.lane_index(id) else { return };
         let due = view.and_then(|view| view.next_due).map(|due| self.wall_to_mono(due));
