@@ -7,6 +7,7 @@ pub mod control;
 pub mod erasure;
 pub mod error_table;
 pub mod hours;
+pub mod mark;
 pub mod media;
 pub mod ownership;
 pub mod receipts;

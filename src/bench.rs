@@ -10,6 +10,7 @@ mod memory;
 mod paced;
 mod pause;
 mod run;
+mod webhooks;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -36,6 +37,8 @@ pub enum What {
     Memory,
     /// What a pause costs, for few and for many messages.
     Pause,
+    /// How fast webhooks about what was sent are taken.
+    Webhooks,
 }
 
 /// How to measure it.
@@ -71,6 +74,7 @@ pub async fn run(plan: &BenchPlan, tell: &mut dyn FnMut(&str)) -> Result<Figures
     match (plan.what, plan.rate_per_s) {
         (What::Memory, _) => memory::run(plan, tell).await,
         (What::Pause, _) => pause::run(plan, tell).await,
+        (What::Webhooks, _) => webhooks::run(plan, tell).await,
         (What::Sending, Some(rate_per_s)) => paced::run(plan, rate_per_s, tell).await,
         (What::Sending, None) => unlimited(plan, tell).await,
     }

@@ -20,6 +20,7 @@ pub mod message;
 pub mod output;
 pub mod person;
 pub mod recipients;
+pub mod rollback;
 pub mod scope;
 pub mod serve;
 pub mod sim;
@@ -113,6 +114,9 @@ pub enum Command {
     /// Attempts, receipts and what people did.
     #[command(subcommand)]
     Journal(journal::JournalCommand),
+    /// Say that Redis is right as it is.
+    #[command(subcommand)]
+    Redis(rollback::RedisCommand),
     /// Erase a person who asks for it.
     #[command(subcommand)]
     Person(person::PersonCommand),
@@ -190,6 +194,7 @@ fn dispatch(mut cli: Cli, deed: Option<&Deed>, out: Output) -> Result<Exit, CliE
             Command::Template(command) => scope::run(scope::Kind::Template, command, &context).await,
             Command::Account(command) => scope::run(scope::Kind::Account, command, &context).await,
             Command::Webhooks(command) => webhooks::run(command, &context).await,
+            Command::Redis(command) => rollback::run(command, &context).await,
             Command::Person(command) => person::run(command, &context).await,
             Command::Pause(args) => scope::run_all(scope::Change::Pause, &args, &context).await,
             Command::Resume(args) => scope::run_all(scope::Change::Resume, &args, &context).await,

@@ -91,6 +91,9 @@ pub struct RedisConfig {
     pub wait_replicas: WaitFor,
     /// How long they are waited for. Default 1s, at most half of `response_timeout`. Not scaled.
     pub wait_timeout: Duration,
+    /// What a Redis may forget of its last writes without being another one: so much is written again after a failover
+    /// or a crash. Default 5s. Not scaled.
+    pub replay_window: Duration,
 }
 
 /// The replicas that must have a write before it counts.
@@ -129,6 +132,7 @@ impl Default for RedisConfig {
             response_timeout: Duration::from_secs(10),
             wait_replicas: WaitFor::Nobody,
             wait_timeout: Duration::from_secs(1),
+            replay_window: Duration::from_secs(5),
         }
     }
 }

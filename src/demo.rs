@@ -113,6 +113,7 @@ pub async fn run(plan: &DemoPlan, tell: &mut dyn FnMut(Step<'_>)) -> Result<Demo
         connections: None,
         keep_ids: true,
         journal: true,
+        webhooks: false,
     };
     let mut rig = Rig::start(folder, rig_plan).await?;
     tell(Step::Standing { folder: rig.folder().path(), redis: rig.redis_version(), url: &rig.url });

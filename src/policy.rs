@@ -9,6 +9,7 @@ pub mod classify;
 pub mod doubt;
 pub mod facts;
 pub mod first;
+pub mod mark;
 pub mod pace;
 pub mod retry;
 pub mod route;

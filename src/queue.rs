@@ -15,6 +15,7 @@ pub mod connection;
 pub mod doubts;
 pub mod erasure;
 pub mod error;
+pub mod guard;
 pub mod halts;
 pub mod keys;
 pub mod lane;

@@ -26,7 +26,7 @@ use crate::sim::LedgerReport;
 
 pub use command::Ran;
 pub use folder::Folder;
-pub use settings::{ACCOUNT, RigPlan};
+pub use settings::{ACCOUNT, APP_SECRET, RigPlan};
 
 use process::Process;
 

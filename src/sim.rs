@@ -19,7 +19,7 @@ pub use config::{SimConfig, SimError};
 pub use ledger::{LagReport, LedgerReport, NumberReport};
 pub use library::Library;
 pub use plan::FaultPlan;
-pub use webhook::{WebhookConfig, WebhookPlan, WebhookReport};
+pub use webhook::{Told, WebhookConfig, WebhookPlan, WebhookReport, signed_body};
 
 mod codes;
 pub mod config;

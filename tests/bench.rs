@@ -7,7 +7,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Keys that are in the object of every variant.
-const KEYS: [&str; 29] = [
+const KEYS: [&str; 38] = [
     "schema",
     "recipients",
     "numbers",
@@ -37,6 +37,15 @@ const KEYS: [&str; 29] = [
     "failed",
     "pause_commands_10",
     "pause_commands_n",
+    "webhook_updates",
+    "webhook_updates_per_s",
+    "webhook_ratio_to_sends",
+    "webhook_median_ms",
+    "webhook_p99_ms",
+    "webhooks_refused",
+    "webhook_updates_lost",
+    "engine_cpu_us_per_webhook_update",
+    "redis_cpu_us_per_webhook_update",
 ];
 
 fn bench(arguments: &[&str]) -> Value {
@@ -94,6 +103,20 @@ fn a_pause_costs_as_much_with_few_messages_as_with_many() {
     let figures = bench(&["--pause-commands", "--recipients", "5000"]);
     positive(&figures, &["pause_commands_10"]);
     assert_eq!(figures["pause_commands_10"], figures["pause_commands_n"], "{figures}");
+}
+
+#[test]
+fn webhooks_are_taken_and_none_is_lost() {
+    let figures = bench(&["--webhooks", "--recipients", "2000", "--numbers", "4"]);
+    assert_eq!((&figures["webhook_updates"], &figures["taken"]), (&Value::from(6_000), &Value::from(2_000)));
+    assert_eq!(
+        (&figures["webhook_updates_lost"], &figures["webhooks_refused"]),
+        (&Value::from(0), &Value::from(0))
+    );
+    positive(
+        &figures,
+        &["webhook_updates_per_s", "webhook_ratio_to_sends", "webhook_median_ms", "webhook_p99_ms"],
+    );
 }
 
 #[test]

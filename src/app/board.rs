@@ -109,6 +109,7 @@ pub fn word(why: Blocked) -> &'static str {
         Blocked::Throttle => "throttle",
         Blocked::Breaker => "breaker",
         Blocked::Redis => "redis",
+        Blocked::RolledBack => "rolled_back",
         Blocked::Ownership => "ownership",
         Blocked::Journal => "journal",
         Blocked::Draining => "draining",

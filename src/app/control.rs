@@ -8,11 +8,13 @@ mod division;
 mod doubt;
 mod facts;
 mod failover;
+mod far;
 mod hours;
 mod reload;
 mod rounds;
 pub(crate) mod stops;
 
+pub(super) use self::far::Far;
 pub(super) use self::reload::Reloader;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -80,6 +82,8 @@ pub(super) struct Control {
     pub(super) hours: HoursBook,
     /// Hears SIGHUP.
     pub(super) reloader: Reloader,
+    /// Looks how far Redis is.
+    pub(super) far: Far,
     pub(super) state: Knowledge,
 }
 

@@ -10,9 +10,10 @@ use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::task::{JoinHandle, LocalSet};
 use tokio::time::timeout;
 
-use super::control::{Control, Knowledge, Reloader};
+use super::control::{Control, Far, Knowledge, Reloader};
 use super::error_table::{ErrorsFileError, error_table};
 use super::hours::HoursBook;
+use super::mark;
 use super::ownership::{JoinError, News, Ownership};
 use super::receipts;
 use super::retention::Retention;
@@ -33,6 +34,7 @@ use crate::policy::classify::ErrorTable;
 use crate::policy::pace::Exactness;
 use crate::policy::shard::ShardConfig;
 use crate::queue::client::Client;
+use crate::queue::guard::Guard;
 use crate::queue::link::{Link, Timeouts};
 use crate::queue::{QueueError, campaigns, claims, keys};
 use crate::redis_server::RedisServer;
@@ -112,8 +114,11 @@ async fn serve(config: Config, source: LoadOptions) -> Result<(), ServeError> {
     let endpoint = Endpoint::new(&config.cloud)?;
     let table = error_table(&config)?;
     let mut store = Store::open(&config).await?;
+    let guard = guard(&mut store, &config).await?;
     // In the name of a dead process, so before anything is ours; and before a keeper compresses its files.
-    unbegun::release(&mut store, &config).await?;
+    if !guard.stopped() {
+        unbegun::release(&mut store, &config).await?;
+    }
     let joined = match Ownership::join(&store, &config, config.sender.shards.max(1)).await {
         Ok(joined) => joined,
         Err(error) => {
@@ -132,7 +137,8 @@ async fn serve(config: Config, source: LoadOptions) -> Result<(), ServeError> {
     let ways = (store.client.clone(), store.timeouts);
     let retention = Retention::start(&config, ways, store.installation.clone())
         .map_err(|source| system("the retention's thread", source))?;
-    let mut serving = Serving::start(config, (endpoint, table, reloader), store, joined, journal).await?;
+    let mut serving =
+        Serving::start(config, (endpoint, table, reloader), (store, guard), joined, journal).await?;
     let outcome = tokio::select! {
         ended = serving.control.run() => ended.map_err(ServeError::from),
         () = either(&mut terminate, &mut interrupt) => Ok(()),
@@ -152,6 +158,18 @@ async fn serve(config: Config, source: LoadOptions) -> Result<(), ServeError> {
     drop(retention);
     serving.stop().await?;
     outcome
+}
+
+/// What this process remembers of Redis, and a first look at the one it found: an emptied or older one is no error of the
+/// start, since the right one may come back.
+async fn guard(store: &mut Store, config: &Config) -> Result<Arc<Guard>, ServeError> {
+    let mark =
+        mark::load(&config.data_dir).map_err(|source| system("what is remembered of redis", source))?;
+    let guard = Guard::new(mark);
+    match guard.check(&mut store.connection).await {
+        Ok(_) | Err(QueueError::RolledBack(_)) => Ok(guard),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// A keeper, and a place for every writer of this process. None: there is no journal.
@@ -200,7 +218,7 @@ impl Serving {
     async fn start(
         config: Config,
         (endpoint, table, reloader): (Endpoint, ErrorTable, Reloader),
-        mut store: Store,
+        (mut store, guard): (Store, Arc<Guard>),
         (ownership, news): (Rc<Ownership>, UnboundedReceiver<News>),
         journal: Option<(Keeper, journal::Place)>,
     ) -> Result<Self, ServeError> {
@@ -212,8 +230,10 @@ impl Serving {
         let token = ownership.token();
         let shift = config.calendar.clock_shift_ms;
         let stops = Stops::start(&mut store, &config.stops, shift, metrics.clone()).await?;
+        let senders = store.client.clone().guarded(guard.clone());
+        let journal = place.as_ref();
         let common =
-            Common { endpoint: &endpoint, store: &store, token, journal: place.as_ref(), stops: &stops };
+            Common { endpoint: &endpoint, store: &store, redis: &senders, token, journal, stops: &stops };
         let shards = shards(&config, &common, &table, &metrics, &reports)?;
         ownership.attach(shards.iter().map(|shard| shard.events.clone()).collect());
         stops.attach(shards.iter().map(|shard| shard.events.clone()).collect());
@@ -238,7 +258,7 @@ impl Serving {
             announced.clone(),
             ownership.clone(),
         )));
-        let webhooks = webhooks(&config, &store, &table, &metrics, place.as_ref())?;
+        let webhooks = webhooks(&config, &common, &table, &metrics)?;
         let watcher = store.server.take().map(watch);
         let control = Control {
             ownership: ownership.clone(),
@@ -256,6 +276,7 @@ impl Serving {
             }),
             hours,
             reloader,
+            far: Far::new(guard),
             state: Knowledge::default(),
             config,
         };
@@ -284,6 +305,8 @@ impl Serving {
 struct Common<'a> {
     endpoint: &'a Endpoint,
     store: &'a Store,
+    /// Redis, guarded.
+    redis: &'a Client,
     token: u64,
     journal: Option<&'a journal::Place>,
     stops: &'a Stops,
@@ -291,7 +314,7 @@ struct Common<'a> {
 
 fn shards(
     config: &Config,
-    &Common { endpoint, store, token, journal, stops }: &Common<'_>,
+    &Common { endpoint, store, redis, token, journal, stops }: &Common<'_>,
     table: &Arc<ErrorTable>,
     metrics: &Arc<Metrics>,
     reports: &mpsc::UnboundedSender<Report>,
@@ -305,7 +328,7 @@ fn shards(
             cloud: config.cloud.clone(),
             endpoint: endpoint.clone(),
             table: table.clone(),
-            redis: store.client.clone(),
+            redis: redis.clone(),
             timeouts: store.timeouts,
             token,
             installation: name.clone(),
@@ -323,10 +346,9 @@ fn shards(
 /// Takes webhooks, if the configuration says where.
 fn webhooks(
     config: &Config,
-    store: &Store,
+    &Common { store, redis, journal, .. }: &Common<'_>,
     table: &Arc<ErrorTable>,
     metrics: &Arc<Metrics>,
-    journal: Option<&journal::Place>,
 ) -> Result<Option<Webhooks>, ServeError> {
     let (Some(listen), Some(verify_token)) = (config.webhooks.listen, &config.webhooks.verify_token) else {
         return Ok(None);
@@ -336,7 +358,7 @@ fn webhooks(
         verify_token: verify_token.clone(),
         accounts: config.accounts.clone(),
         numbers: config.numbers.clone(),
-        redis: store.client.clone(),
+        redis: redis.clone(),
         timeouts: store.timeouts,
         installation: store.installation.name.clone(),
         table: table.clone(),

@@ -67,6 +67,24 @@ pub struct Figures {
     pub pause_commands_10: Option<u64>,
     /// The same with all recipients queued.
     pub pause_commands_n: Option<u64>,
+    /// Statuses posted as webhooks; this and what follows with `--webhooks`.
+    pub webhook_updates: Option<u64>,
+    /// Statuses that were acknowledged a second.
+    pub webhook_updates_per_s: Option<f64>,
+    /// That over the sends a second of the same run.
+    pub webhook_ratio_to_sends: Option<f64>,
+    /// Half of the webhooks were answered within this.
+    pub webhook_median_ms: Option<f64>,
+    /// All but one of a hundred were.
+    pub webhook_p99_ms: Option<f64>,
+    /// Webhooks that were not answered 200.
+    pub webhooks_refused: Option<u64>,
+    /// Statuses that Redis has not counted afterwards.
+    pub webhook_updates_lost: Option<u64>,
+    /// CPU time of the engine for a status.
+    pub engine_cpu_us_per_webhook_update: Option<f64>,
+    /// CPU time of Redis for a status.
+    pub redis_cpu_us_per_webhook_update: Option<f64>,
 }
 
 impl Figures {

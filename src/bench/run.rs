@@ -47,6 +47,7 @@ pub(super) fn rig_plan(plan: &BenchPlan) -> RigPlan {
         connections: bounded,
         keep_ids: false,
         journal: plan.journal,
+        webhooks: false,
     }
 }
 
@@ -145,6 +146,20 @@ impl Run {
         self.memory_peak = self.memory_peak.max(bytes);
     }
 
+    /// Begins the measuring of CPU time anew.
+    pub(super) fn begin_measuring(&mut self) {
+        self.before = self.cpu();
+    }
+
+    /// CPU time of the engine and of Redis for each of so many things, in µs.
+    pub(super) fn spent(&self, things: u64) -> (Option<f64>, Option<f64>) {
+        let spent = |before: Option<Duration>, after: Option<Duration>| {
+            let spent = after?.saturating_sub(before?);
+            per(u64::try_from(spent.as_micros()).ok()?, things)
+        };
+        (spent(self.before.serve, self.after.serve), spent(self.before.redis, self.after.redis))
+    }
+
     /// Ends the measuring of CPU time where no campaign ends.
     pub(super) fn stop_measuring(&mut self) {
         self.after = self.cpu();
@@ -165,12 +180,7 @@ impl Run {
         let ledger = self.rig.ledger().await?;
         let mut figures = self.figures.clone();
         figures.judged_by(&ledger);
-        let spent = |before: Option<Duration>, after: Option<Duration>| {
-            let spent = after?.saturating_sub(before?);
-            per(u64::try_from(spent.as_micros()).ok()?, ledger.requests)
-        };
-        figures.engine_cpu_us_per_send = spent(self.before.serve, self.after.serve);
-        figures.redis_cpu_us_per_send = spent(self.before.redis, self.after.redis);
+        (figures.engine_cpu_us_per_send, figures.redis_cpu_us_per_send) = self.spent(ledger.requests);
         figures.serve_rss_mb = mib(self.rig.serve_id().and_then(usage::peak_rss_kib));
         let both = [figures.serve_rss_mb, figures.load_rss_mb].into_iter().flatten();
         figures.rss_mb = both.reduce(f64::max);

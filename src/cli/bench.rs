@@ -45,6 +45,9 @@ pub struct BenchArgs {
     /// Count Redis' commands for a pause with 10 messages queued and with all of them.
     #[arg(long)]
     pub pause_commands: bool,
+    /// Measure how fast webhooks are taken: three statuses of every message that was sent, default 100000 recipients.
+    #[arg(long, conflicts_with_all = ["memory", "pause_commands", "baseline"])]
+    pub webhooks: bool,
     /// Leave the engine's journal off, to see what it costs.
     #[arg(long)]
     pub no_journal: bool,
@@ -62,9 +65,13 @@ pub async fn run(args: &BenchArgs, out: Output) -> Result<Exit, CliError> {
     if args.baseline && args.rate.0.is_some() {
         return Err(CliError::usage("usage", "--baseline is for an unlimited pace: leave out --rate"));
     }
-    let what = match (args.memory, args.pause_commands) {
-        (true, _) => What::Memory,
-        (_, true) => What::Pause,
+    if args.webhooks && args.rate.0.is_some() {
+        return Err(CliError::usage("usage", "--webhooks is for an unlimited pace: leave out --rate"));
+    }
+    let what = match (args.memory, args.pause_commands, args.webhooks) {
+        (true, ..) => What::Memory,
+        (_, true, _) => What::Pause,
+        (.., true) => What::Webhooks,
         _ => What::Sending,
     };
     let plan = BenchPlan {
@@ -87,7 +94,7 @@ pub async fn run(args: &BenchArgs, out: Output) -> Result<Exit, CliError> {
         out.object(&object)?;
     } else {
         for (name, value) in object.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null()) {
-            out.line(format!("{name:<28} {}", shown(value)))?;
+            out.line(format!("{name:<32} {}", shown(value)))?;
         }
     }
     Ok(Exit::Done)

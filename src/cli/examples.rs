@@ -69,6 +69,16 @@ Examples:
   carteiro number pause 550000000000001
   carteiro number resume 550000000000001 --dry-run";
 
+/// `carteiro redis accept`
+pub(super) const REDIS_ACCEPT: &str = "\
+A process that finds a Redis without campaigns that it knows, or with an older state, sends nothing (`rolled_back`), since
+it would send again what was sent already. The best answer is to bring back the right Redis; sending goes on by itself.
+Where that is lost, look at its campaigns, cancel those that were sent meanwhile, and accept it.
+
+Examples:
+  carteiro redis accept --dry-run      # what is wrong
+  carteiro redis accept";
+
 /// `carteiro serve`
 pub(super) const SERVE: &str = "\
 Signals:

@@ -23,6 +23,7 @@ pub const KEYS: &[&str] = &[
     "redis.response_timeout",
     "redis.wait_replicas",
     "redis.wait_timeout",
+    "redis.replay_window",
     "cloud.url",
     "cloud.version",
     "cloud.connect_timeout",

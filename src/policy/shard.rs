@@ -12,7 +12,7 @@
 //! settled, what is given back and who slows down. The order of checks, with places kept for what is not there yet:
 //!
 //! ```text
-//!  claim:  drain · lease · journal · clock · redis · number (paused, halted) · breaker · throttle · stop list fresh · lane
+//!  claim:  drain · rolled back · lease · journal · clock · redis · number (paused, halted) · breaker · throttle · stop list fresh · lane
 //!          (campaign, template, hours) · [budget] · [cap] · free slots
 //!  send:   connection ready · pace · lease · number · campaign · template · stop list · validity · hours
 //! ```
@@ -95,6 +95,8 @@ pub struct Shard<P> {
     line: Breaker,
     line_probe: Option<usize>,
     redis: bool,
+    /// Redis is not as far as it was: its word counts for nothing.
+    rolled_back: bool,
     /// Until when what is here is ours; None: for ever.
     lease: Option<Mono>,
     lapsed: bool,
@@ -165,6 +167,7 @@ impl<P> Shard<P> {
             line,
             line_probe: None,
             redis: true,
+            rolled_back: false,
             lease: None,
             lapsed: false,
             stops: None,

@@ -13,6 +13,7 @@ use redis::{
 use super::QueueError;
 use super::cluster::Cluster;
 use super::connection::Connection;
+use super::guard::Guard;
 use super::link::Timeouts;
 use crate::config::WaitFor;
 
@@ -21,6 +22,7 @@ use crate::config::WaitFor;
 pub struct Client {
     way: Way,
     promise: Promise,
+    guard: Option<Arc<Guard>>,
 }
 
 /// What a write must have reached before it counts.
@@ -141,7 +143,7 @@ impl From<redis::Client> for Client {
 
 impl From<Way> for Client {
     fn from(way: Way) -> Self {
-        Self { way, promise: Promise::default() }
+        Self { way, promise: Promise::default(), guard: None }
     }
 }
 
@@ -150,6 +152,16 @@ impl Client {
     #[must_use]
     pub fn promising(self, promise: Promise) -> Self {
         Self { promise, ..self }
+    }
+
+    /// The same, with a guard that links ask before they let anybody use a connection.
+    #[must_use]
+    pub fn guarded(self, guard: Arc<Guard>) -> Self {
+        Self { guard: Some(guard), ..self }
+    }
+
+    pub(super) fn guard(&self) -> Option<&Guard> {
+        self.guard.as_deref()
     }
 
     /// Of the master that sentinels know under a name.

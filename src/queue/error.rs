@@ -25,6 +25,12 @@ pub enum QueueError {
         /// Replicas that must have it.
         wanted: u32,
     },
+    /// This Redis is not as far as it was: it was emptied, restored or exchanged.
+    #[error("redis is not as far as it was: {0}; `carteiro redis accept --help` says what to do")]
+    RolledBack(String),
+    /// What was there is gone, as after FLUSHALL.
+    #[error("{0} is gone from redis")]
+    Forgotten(String),
     /// Another owner has a newer token.
     #[error("another process owns this lane now (its token is newer)")]
     Fenced,
@@ -88,6 +94,8 @@ impl QueueError {
             Self::Full => "full",
             Self::ReadOnly(_) => "read_only",
             Self::Unkept { .. } => "replicas",
+            Self::RolledBack(_) => super::link::ROLLED_BACK,
+            Self::Forgotten(_) => "forgotten",
             Self::Fenced => "fenced",
             _ => "refused",
         }

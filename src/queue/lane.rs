@@ -410,6 +410,7 @@ impl Fields {
         let word: String = rest.next().map(value).transpose()?.unwrap_or_default();
         match word.as_str() {
             "token" => Err(QueueError::Fenced),
+            "gone" => Err(QueueError::Forgotten(key.to_owned())),
             // A release asked twice is "stale": it is done. A claim never is, since a shard has one at a time per lane.
             "ok" | "stale" => Ok(Self { rest }),
             _ => Err(corrupt(key, "a script gave an unknown answer")),

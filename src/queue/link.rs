@@ -12,9 +12,13 @@ use tokio::sync::Notify;
 use super::QueueError;
 use super::client::Client;
 use super::connection::Connection;
+use super::guard::Guard;
 
 /// First and longest pause between two tries.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+
+/// What [`LinkNews::Down`] says of a Redis that the guard does not believe.
+pub const ROLLED_BACK: &str = "rolled_back";
 
 /// A connection that comes back. Cheap to clone within its thread.
 #[derive(Clone)]
@@ -84,7 +88,16 @@ impl Link {
         let mut pause = PAUSE.0;
         loop {
             let (number, mut connection) = self.connection().await;
+            if self.inner.client.guard().is_some_and(Guard::stopped) {
+                // Somebody found that this Redis must not be believed: look again, until it may be.
+                self.inner.let_go(number);
+                continue;
+            }
             match call(&mut connection).await {
+                Err(error @ QueueError::Forgotten(_)) => {
+                    self.inner.let_go(number);
+                    return Err(error);
+                }
                 Err(error) if error.passes() => {
                     (self.inner.tell)(LinkNews::Down(error.kind()));
                     if error.reconnects() {
@@ -142,7 +155,7 @@ impl Inner {
     async fn connect(&self) {
         let mut pause = PAUSE.0;
         loop {
-            match self.client.connect(self.timeouts).await {
+            match self.connected().await {
                 Ok(connection) => {
                     self.connections.set(self.connections.get() + 1);
                     *self.connection.borrow_mut() = Some((self.connections.get(), connection));
@@ -150,7 +163,9 @@ impl Inner {
                 }
                 Err(error) => {
                     (self.tell)(LinkNews::Down(error.kind()));
-                    tracing::warn!(%error, "no connection to redis, trying again");
+                    if !matches!(error, QueueError::RolledBack(_)) {
+                        tracing::warn!(%error, "no connection to redis, trying again");
+                    }
                     tokio::time::sleep(pause).await;
                     pause = (2 * pause).min(PAUSE.1);
                 }
@@ -159,5 +174,14 @@ impl Inner {
         self.connecting.replace(false);
         (self.tell)(LinkNews::Up);
         self.changed.notify_waiters();
+    }
+
+    /// A connection that may be believed.
+    async fn connected(&self) -> Result<Connection, QueueError> {
+        let mut connection = self.client.connect(self.timeouts).await?;
+        if let Some(guard) = self.client.guard() {
+            guard.check(&mut connection).await?;
+        }
+        Ok(connection)
     }
 }

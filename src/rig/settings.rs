@@ -11,6 +11,13 @@ pub const ACCOUNT: &str = "100000000000001";
 /// Variable of the environment that holds the token of the simulator, which takes any.
 pub(super) const TOKEN: &str = "CARTEIRO_TRIAL_TOKEN";
 
+/// Secret of the app of a rig, which signs webhooks of trials only.
+pub const APP_SECRET: &str = "the app secret of a trial";
+
+/// Variables of the environment that hold it, and the word of a handshake that never happens.
+const SECRETS: [(&str, &str); 2] =
+    [("CARTEIRO_TRIAL_APP_SECRET", APP_SECRET), ("CARTEIRO_TRIAL_VERIFY_TOKEN", "trial")];
+
 /// What a rig is like.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RigPlan {
@@ -30,6 +37,8 @@ pub struct RigPlan {
     pub keep_ids: bool,
     /// Whether the engine writes its journal.
     pub journal: bool,
+    /// Whether the engine takes webhooks, at a port that it notes in Redis.
+    pub webhooks: bool,
 }
 
 /// `phone_number_id` of the number at a position.
@@ -57,7 +66,15 @@ pub(super) fn configuration(plan: &RigPlan, folder: &Path, url: &str) -> String 
     line("\n[calendar]\nenforce = false\n".to_owned());
     // Port 0: any number of trials may run beside each other and beside a real engine.
     line("\n[http]\nlisten = \"127.0.0.1:0\"\n".to_owned());
+    let [(app_secret, _), (verify_token, _)] = SECRETS;
+    if plan.webhooks {
+        let token = format!("verify_token = {{ env = \"{verify_token}\" }}\n");
+        line(format!("\n[webhooks]\nlisten = \"127.0.0.1:0\"\n{token}"));
+    }
     line(format!("\n[[account]]\nid = \"{ACCOUNT}\"\ntoken = {{ env = \"{TOKEN}\" }}\n"));
+    if plan.webhooks {
+        line(format!("app_secret = {{ env = \"{app_secret}\" }}\n"));
+    }
     for at in 0..plan.numbers {
         let number = number(at);
         line(format!(
@@ -69,7 +86,8 @@ pub(super) fn configuration(plan: &RigPlan, folder: &Path, url: &str) -> String 
 
 /// Everything of the environment that the configuration reads.
 pub(super) fn environment() -> HashMap<String, String> {
-    HashMap::from([(TOKEN.to_owned(), "simulated".to_owned())])
+    let all = SECRETS.into_iter().chain([(TOKEN, "simulated")]);
+    all.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
 /// Arguments of the simulator.
@@ -97,7 +115,13 @@ mod tests {
     fn the_engine_reads_what_is_written_for_it() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("carteiro.toml");
-        let plan = RigPlan { numbers: 3, rate_per_s: Some(20), connections: Some(7), ..RigPlan::default() };
+        let plan = RigPlan {
+            numbers: 3,
+            rate_per_s: Some(20),
+            connections: Some(7),
+            webhooks: true,
+            ..RigPlan::default()
+        };
         let url = "http://127.0.0.1:9";
         std::fs::write(&path, configuration(&plan, folder.path(), url)).unwrap();
         let options = LoadOptions { env: environment(), ..LoadOptions::of_process(Some(path), Vec::new()) };
@@ -106,5 +130,6 @@ mod tests {
         assert_eq!(rates, [Some(20.0); 3]);
         assert_eq!((config.cloud.max_connections, config.time_scale), (7, 1));
         assert_eq!(config.cloud.url, url);
+        assert!(config.webhooks.listen.is_some() && config.accounts[0].app_secret.is_some());
     }
 }

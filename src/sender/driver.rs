@@ -26,7 +26,7 @@ use crate::domain::ids::{CampaignSeq, LaneId, MessageId, NumberId, WireId};
 use crate::journal::Entry;
 use crate::policy::classify::{ErrorTable, Local, Verdict};
 use crate::policy::shard::{FlightId, Input, Message, Now, NumberView, Output, Shard, Throttled};
-use crate::queue::link::LinkNews;
+use crate::queue::link::{self, LinkNews};
 
 /// Events handled between two looks at the clock for idle connections.
 const EVENTS_MAX: usize = 256;
@@ -216,10 +216,14 @@ impl Driver {
             Event::Connection(_, News::Ended(flight, ended, reusable)) => {
                 self.on_ended(flight, ended, reusable)
             }
-            Event::Link(LinkNews::Up) => self.input(Input::Redis(true)),
-            Event::Link(LinkNews::Down(_)) => {
+            Event::Link(LinkNews::Up) => {
+                self.input(Input::RolledBack(false));
+                self.input(Input::Redis(true));
+            }
+            Event::Link(LinkNews::Down(kind)) => {
                 self.meters.redis_error();
                 self.input(Input::Redis(false));
+                self.input(Input::RolledBack(kind == link::ROLLED_BACK));
             }
             Event::Body(seq, body) => {
                 self.orders.stops.know(seq, body.account(), body.is_marketing());

@@ -14,7 +14,7 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::task::LocalSet;
 
 use super::config::SimError;
-use super::hash::Keys;
+use super::hash::{Domain, Keys};
 use super::identity::Phone;
 
 mod body;
@@ -64,6 +64,38 @@ pub struct WebhookReport {
     pub read: u64,
     /// Failed after having been taken.
     pub failed: u64,
+}
+
+/// A status to be told, whoever took the message.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// The number that sent it.
+    pub number: Arc<str>,
+    /// `biz_opaque_callback_data`.
+    pub opaque: Box<str>,
+    /// sent, delivered or read.
+    pub status: &'static str,
+}
+
+/// One webhook that tells of them, as the simulator writes it, and its `X-Hub-Signature-256`. A word that is none of the
+/// three is told as sent.
+pub fn signed_body(account: &str, secret: &str, at_ms: u64, all: &[Told]) -> (String, String) {
+    let phone = Phone::parse("+5511987654321").expect("this is a phone");
+    let receipt = |one: &Told| body::Receipt {
+        status: schedule::Status::of(one.status),
+        taken: Rc::new(Taken {
+            number: one.number.clone(),
+            phone,
+            draw: [Keys(0).bytes(Domain::Webhook, one.opaque.as_bytes()), 0],
+            opaque: Some(one.opaque.clone()),
+            held: false,
+        }),
+        at_ms,
+    };
+    let mut receipts: Vec<body::Receipt> = all.iter().map(receipt).collect();
+    let text = body::write(account, Keys(0), &mut receipts);
+    let signature = body::signature(secret, text.as_bytes());
+    (text, signature)
 }
 
 /// A message that was taken.

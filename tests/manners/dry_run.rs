@@ -32,6 +32,7 @@ const CHANGING: &[(&str, &[&str])] = &[
     ("number resume", &["201"]),
     ("pause", &["--all"]),
     ("person erase", &["11981000001"]),
+    ("redis accept", &[]),
     ("resume", &["--all"]),
     ("template pause", &["100/aviso"]),
     ("template resume", &["100/aviso"]),

@@ -23,6 +23,7 @@ impl Control {
     pub(super) async fn round(&mut self) -> Result<(), QueueError> {
         self.look_at_hours();
         self.look_at_clock().await?;
+        self.look_how_far().await?;
         if self.look_at_failing() || clock::mono() >= self.state.reread_at {
             self.reload().await?;
         }

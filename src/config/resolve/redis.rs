@@ -22,6 +22,7 @@ impl Resolver<'_> {
             url: self.redis_url(&mode)?,
             wait_replicas: self.wait_replicas(&mode)?,
             wait_timeout: self.duration("redis.wait_timeout", "1s", MS * 10, response_timeout / 2)?,
+            replay_window: self.duration("redis.replay_window", "5s", SECOND, SECOND * 60)?,
             mode,
             ca_file: self.existing_file("redis.ca_file")?,
             allow_weak_durability: self.boolean("redis.allow_weak_durability", false)?,

@@ -85,6 +85,8 @@ pub enum Input<P> {
     Probed(NumberId, bool),
     /// Redis answers, or does not.
     Redis(bool),
+    /// Redis is not as far as it was, or is again: until then nothing is claimed or begun.
+    RolledBack(bool),
     /// The journal takes writes, or does not: without it nothing is claimed.
     Journal(bool),
     /// Answer to `Send`, instead of `Replied`: the request was not begun, and its connection is ready again.

@@ -61,6 +61,10 @@ impl<P> Shard<P> {
                 self.redis = up;
                 self.mark_all();
             }
+            Input::RolledBack(back) => {
+                self.rolled_back = back;
+                self.mark_all();
+            }
             Input::Journal(writes) => {
                 self.journal = writes;
                 self.mark_all();

@@ -67,6 +67,9 @@ impl<P> Shard<P> {
         if self.draining || number.tenure != Tenure::Ours {
             return Some((Blocked::Draining, None));
         }
+        if self.rolled_back {
+            return Some((Blocked::RolledBack, None));
+        }
         if self.lease.is_some_and(|until| until <= self.now.mono) {
             return Some((Blocked::Ownership, None));
         }

@@ -116,6 +116,8 @@ pub enum Blocked {
     Breaker,
     /// Redis does not answer.
     Redis,
+    /// Redis was emptied, restored or exchanged: it does not know what was sent.
+    RolledBack,
     /// The lease on the number could not be renewed.
     Ownership,
     /// The journal takes no writes.

@@ -38,6 +38,15 @@ impl Status {
         }
     }
 
+    /// The status of a word; what is told of a failure needs a code, so it has none here.
+    pub(super) fn of(word: &str) -> Self {
+        match word {
+            "delivered" => Self::Delivered,
+            "read" => Self::Read,
+            _ => Self::Sent,
+        }
+    }
+
     fn number(self) -> usize {
         match self {
             Self::Sent => 0,

@@ -1,0 +1,65 @@
+//! How far Redis is: looked at all the while, and remembered in the data folder, so that an emptied or older one is known
+//! by the next look or the next start.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Control;
+use crate::app::mark;
+use crate::clock::{self, Mono};
+use crate::policy::mark::Observed;
+use crate::queue::QueueError;
+use crate::queue::guard::Guard;
+
+/// How often it is looked at.
+const EVERY: Duration = Duration::from_secs(2);
+
+/// What control knows of it.
+#[derive(Debug)]
+pub(in crate::app) struct Far {
+    guard: Arc<Guard>,
+    observed: Observed,
+    next: Mono,
+}
+
+impl Far {
+    pub(in crate::app) fn new(guard: Arc<Guard>) -> Self {
+        Self { guard, observed: Observed::default(), next: Mono::default() }
+    }
+}
+
+impl Control {
+    pub(super) async fn look_how_far(&mut self) -> Result<(), QueueError> {
+        let now = clock::mono();
+        if now < self.far.next {
+            return Ok(());
+        }
+        self.far.next = now.after(EVERY);
+        let guard = self.far.guard.clone();
+        let found = self
+            .link
+            .call(async |redis| match guard.check(redis).await {
+                Err(QueueError::RolledBack(_)) => Ok(None),
+                found => found.map(Some),
+            })
+            .await?;
+        let Some(found) = found else {
+            // Whatever was seen of it is no more.
+            self.far.observed.clear();
+            return Ok(());
+        };
+        let Some(known) = self.far.observed.note(now, found, self.config.redis.replay_window) else {
+            return Ok(());
+        };
+        self.far.guard.remember(known.clone());
+        let data_dir = self.config.data_dir.clone();
+        // A slow disk must not keep control from hearing a pause.
+        let saved = tokio::task::spawn_blocking(move || mark::save(&data_dir, &known));
+        tokio::task::spawn_local(async move {
+            if let Ok(Err(error)) = saved.await {
+                tracing::error!(%error, "how far redis has got is not remembered");
+            }
+        });
+        Ok(())
+    }
+}

@@ -1,0 +1,184 @@
+//! How far Redis has got, as a process remembers it, and whether the Redis that it finds has got as far.
+//!
+//! A Redis that was emptied, restored from an old backup or swapped for another one does not know what was sent since:
+//! to send on its word would be to send twice. A Redis that lost no more than its last seconds is none of these: what is
+//! remembered is always some seconds old.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use crate::clock::Mono;
+use crate::domain::ids::CampaignSeq;
+
+/// Observations kept at most.
+const KEPT_MAX: usize = 64;
+
+/// How far a Redis has got.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Mark {
+    /// Name of the installation; empty: nothing is known.
+    pub installation: String,
+    /// The last fencing token: Redis' time in µs, or more.
+    pub token: u64,
+    /// The last version of the campaign records.
+    pub version: u64,
+    /// When an operator last said that this Redis is right as it is, by Redis' time in µs.
+    pub accepted: u64,
+    /// Ids of all campaigns, archived ones too.
+    pub campaigns: BTreeMap<CampaignSeq, String>,
+}
+
+/// What is wrong with a Redis that was found.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Rollback {
+    /// It is empty, or somebody else's.
+    #[error("it is not the one of installation {known}: it holds {found}")]
+    Other {
+        /// The installation known.
+        known: String,
+        /// What was found, in words.
+        found: String,
+    },
+    /// A campaign is missing.
+    #[error("it has no campaign {campaign}")]
+    Lacks {
+        /// Its id.
+        campaign: String,
+    },
+    /// Its last change is older than one that was seen.
+    #[error("its last change is {} s older than one that was seen here", by.as_secs())]
+    Older {
+        /// By how much, by its own clock.
+        by: Duration,
+    },
+}
+
+/// Whether a Redis has got as far as it was known to have. What an operator accepted since is right.
+pub fn judge(mark: &Mark, found: &Mark) -> Result<(), Rollback> {
+    if mark.installation.is_empty() || found.accepted > mark.accepted {
+        return Ok(());
+    }
+    if found.installation != mark.installation {
+        let what = if found.installation.is_empty() { "nothing" } else { &found.installation };
+        return Err(Rollback::Other { known: mark.installation.clone(), found: what.to_owned() });
+    }
+    if let Some((_, id)) = mark.campaigns.iter().find(|(seq, _)| !found.campaigns.contains_key(*seq)) {
+        return Err(Rollback::Lacks { campaign: id.clone() });
+    }
+    if found.token < mark.token || found.version < mark.version {
+        return Err(Rollback::Older { by: Duration::from_micros(mark.token.saturating_sub(found.token)) });
+    }
+    Ok(())
+}
+
+impl Mark {
+    /// As a file holds it.
+    pub fn to_text(&self) -> String {
+        let Self { installation, token, version, accepted, campaigns } = self;
+        let head =
+            format!("installation {installation}\ntoken {token}\nversion {version}\naccepted {accepted}\n");
+        campaigns.iter().fold(head, |text, (seq, id)| text + &format!("campaign {seq} {id}\n"))
+    }
+
+    /// Reads it; None: it is no mark.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut mark = Self::default();
+        for line in text.lines() {
+            let (name, value) = line.split_once(' ')?;
+            match name {
+                "installation" => value.clone_into(&mut mark.installation),
+                "token" => mark.token = value.parse().ok()?,
+                "version" => mark.version = value.parse().ok()?,
+                "accepted" => mark.accepted = value.parse().ok()?,
+                "campaign" => {
+                    let (seq, id) = value.split_once(' ')?;
+                    mark.campaigns.insert(CampaignSeq(seq.parse().ok()?), id.to_owned());
+                }
+                _ => return None,
+            }
+        }
+        Some(mark).filter(|mark| !mark.installation.is_empty())
+    }
+}
+
+/// What was observed lately. A Redis may forget its last moments and be right; what it had a while ago it must have.
+#[derive(Debug, Default)]
+pub struct Observed(VecDeque<(Mono, Mark)>);
+
+impl Observed {
+    /// Notes how far Redis is now. Returns how far it was `window` ago, once that is known.
+    pub fn note(&mut self, now: Mono, mark: Mark, window: Duration) -> Option<Mark> {
+        self.0.push_back((now, mark));
+        let mut old = None;
+        while self.0.front().is_some_and(|(at, _)| at.after(window) <= now) || self.0.len() > KEPT_MAX {
+            old = self.0.pop_front();
+        }
+        old.map(|(_, mark)| mark)
+    }
+
+    /// Forgets everything: an operator accepted another state.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mark() -> Mark {
+        let campaigns = [(1, "a"), (2, "b c")].map(|(seq, id)| (CampaignSeq(seq), id.to_owned())).into();
+        Mark { installation: "i".to_owned(), token: 9_000_000, version: 7, accepted: 5, campaigns }
+    }
+
+    #[test]
+    fn a_mark_survives_its_file() {
+        assert_eq!(Mark::parse(&mark().to_text()), Some(mark()));
+        for broken in ["", "token 1", "installation i\ntoken x", "installation i\ncampaign 1"] {
+            assert_eq!(Mark::parse(broken), None, "{broken}");
+        }
+    }
+
+    #[test]
+    fn what_is_behind_the_mark_is_refused_until_it_is_accepted() {
+        let check = |change: fn(&mut Mark), expect: Option<&str>| {
+            let mut found = mark();
+            change(&mut found);
+            let said = judge(&mark(), &found).err().map(|why| why.to_string());
+            assert_eq!(said.as_deref(), expect);
+            found.accepted = 6;
+            assert_eq!(judge(&mark(), &found), Ok(()));
+        };
+        check(|_| (), None);
+        check(|found| (found.token, found.version) = (10_000_000, 8), None);
+        check(
+            |found| found.token = 2_000_000,
+            Some("its last change is 7 s older than one that was seen here"),
+        );
+        check(|found| found.version = 6, Some("its last change is 0 s older than one that was seen here"));
+        let missing = |found: &mut Mark| drop(found.campaigns.remove(&CampaignSeq(2)));
+        check(missing, Some("it has no campaign b c"));
+        check(
+            |found| *found = Mark::default(),
+            Some("it is not the one of installation i: it holds nothing"),
+        );
+        let other = |found: &mut Mark| "j".clone_into(&mut found.installation);
+        check(other, Some("it is not the one of installation i: it holds j"));
+        // An old backup may have been accepted once, before it was made.
+        let mut old = mark();
+        (old.token, old.accepted) = (1, 4);
+        assert!(judge(&mark(), &old).is_err());
+        assert_eq!(judge(&Mark::default(), &mark()), Ok(()), "nothing is known yet");
+    }
+
+    #[test]
+    fn only_what_has_been_true_for_a_while_is_remembered() {
+        let (mut observed, window) = (Observed::default(), Duration::from_secs(5));
+        let at = |seconds| Mono(Duration::from_secs(seconds));
+        let of = |token| Mark { token, ..mark() };
+        let known: Vec<Option<u64>> = (0..9)
+            .map(|second| observed.note(at(second), of(second), window).map(|mark| mark.token))
+            .collect();
+        assert_eq!(known, [None, None, None, None, None, Some(0), Some(1), Some(2), Some(3)]);
+    }
+}
