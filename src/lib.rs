@@ -55,6 +55,7 @@
 //! | which lane a person is in, which number sends it | [`intake::lanes`], [`policy::route`] |
 //! | **sending** | |
 //! | how Redis is reached: one server, sentinels, a cluster | [`queue::client`], `queue::cluster`, [`queue::connection`] |
+//! | what is written again after a crash of Redis or a failover | [`queue::replay`], `queue/replay.lua`, [`queue::link`] |
 //! | what stops sending on an emptied or older Redis | [`policy::mark`], [`queue::guard`], `app::control::far` |
 //! | what is stored and how | [`queue::keys`], [`queue::codec`], `queue/*.lua` |
 //! | what a number does next, and what stops it | [`policy::shard`], [`policy::pace`], [`policy::adapt`], [`policy::breaker`], [`policy::retry`] |

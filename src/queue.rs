@@ -23,6 +23,7 @@ pub mod link;
 pub mod media;
 pub mod owner;
 pub mod receipt;
+pub mod replay;
 pub mod script;
 pub mod seen;
 pub mod stops;

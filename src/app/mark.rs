@@ -9,7 +9,7 @@ use crate::policy::mark::Mark;
 /// Its name.
 const NAME: &str = "redis.mark";
 
-/// Reads it; a folder without one knows nothing yet.
+/// Reads it; a folder without one knows nothing yet, and has a new name.
 ///
 /// # Errors
 /// When the file is there and cannot be read, or is no mark: it must not be taken for none.
@@ -21,7 +21,10 @@ pub fn load(data_dir: &Path) -> io::Result<Mark> {
         Ok(text) => {
             Mark::parse(&text).ok_or_else(|| said("it is damaged: remove it if Redis is right".to_owned()))
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Mark::default()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let folder = format!("{:016x}", rand::random::<u64>());
+            Ok(Mark { folder, ..Mark::default() })
+        }
         Err(error) => Err(said(error.to_string())),
     }
 }
@@ -46,7 +49,8 @@ mod tests {
     #[test]
     fn a_mark_is_found_again_and_a_damaged_one_is_not_taken_for_none() {
         let folder = tempfile::tempdir().unwrap();
-        assert_eq!(load(folder.path()).unwrap(), Mark::default());
+        let new = load(folder.path()).unwrap();
+        assert_eq!((new.installation.as_str(), new.folder.len()), ("", 16));
         for token in [1, 2] {
             let mark = Mark { installation: "i".to_owned(), token, ..Mark::default() };
             save(folder.path(), &mark).unwrap();

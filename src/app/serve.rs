@@ -230,7 +230,7 @@ impl Serving {
         let token = ownership.token();
         let shift = config.calendar.clock_shift_ms;
         let stops = Stops::start(&mut store, &config.stops, shift, metrics.clone()).await?;
-        let senders = store.client.clone().guarded(guard.clone());
+        let senders = store.client.clone().guarded(guard.clone()).remembering(config.redis.replay_window);
         let journal = place.as_ref();
         let common =
             Common { endpoint: &endpoint, store: &store, redis: &senders, token, journal, stops: &stops };
@@ -276,7 +276,7 @@ impl Serving {
             }),
             hours,
             reloader,
-            far: Far::new(guard),
+            far: Far::new(guard, &store.installation.name),
             state: Knowledge::default(),
             config,
         };

@@ -157,6 +157,7 @@ impl CliError {
             QueueError::ReadOnly(_) => (Exit::Unreachable, "redis_read_only"),
             QueueError::Unkept { .. } => (Exit::Unreachable, "redis_replicas"),
             QueueError::RolledBack(_) => (Exit::Refused, "redis_rolled_back"),
+            QueueError::Exchanged(_) => (Exit::Failed, "redis_exchanged"),
             QueueError::Forgotten(_) => (Exit::Failed, "redis_forgot"),
             QueueError::LayoutTooNew { .. } => (Exit::Failed, "layout_too_new"),
             QueueError::NoCampaign { .. } => (Exit::Usage, "no_campaign"),

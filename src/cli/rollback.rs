@@ -34,7 +34,9 @@ pub async fn run(command: RedisCommand, context: &Context) -> Result<Exit, CliEr
     let known = mark::load(&context.config.data_dir)
         .map_err(|error| CliError::new(Exit::Failed, "redis_mark", error.to_string()).field("data_dir"))?;
     let problem = context
-        .with_store(async |store| Ok(judge(&known, &guard::read(&mut store.connection).await?).err()))
+        .with_store(async |store| {
+            Ok(judge(&known, &guard::read(&mut store.connection, &known.folder).await?).err())
+        })
         .await?
         .map(|problem| problem.to_string());
     let asks = !args.dry_run && !args.yes;

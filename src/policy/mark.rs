@@ -18,6 +18,10 @@ const KEPT_MAX: usize = 64;
 pub struct Mark {
     /// Name of the installation; empty: nothing is known.
     pub installation: String,
+    /// Name of the data folder that remembers this.
+    pub folder: String,
+    /// What was last written under that name, in µs: nobody else moves it, so that no other process can hide an older state.
+    pub far: u64,
     /// The last fencing token: Redis' time in µs, or more.
     pub token: u64,
     /// The last version of the campaign records.
@@ -65,8 +69,9 @@ pub fn judge(mark: &Mark, found: &Mark) -> Result<(), Rollback> {
     if let Some((_, id)) = mark.campaigns.iter().find(|(seq, _)| !found.campaigns.contains_key(*seq)) {
         return Err(Rollback::Lacks { campaign: id.clone() });
     }
-    if found.token < mark.token || found.version < mark.version {
-        return Err(Rollback::Older { by: Duration::from_micros(mark.token.saturating_sub(found.token)) });
+    let by = mark.far.saturating_sub(found.far).max(mark.token.saturating_sub(found.token));
+    if by > 0 || found.version < mark.version {
+        return Err(Rollback::Older { by: Duration::from_micros(by) });
     }
     Ok(())
 }
@@ -74,9 +79,9 @@ pub fn judge(mark: &Mark, found: &Mark) -> Result<(), Rollback> {
 impl Mark {
     /// As a file holds it.
     pub fn to_text(&self) -> String {
-        let Self { installation, token, version, accepted, campaigns } = self;
-        let head =
-            format!("installation {installation}\ntoken {token}\nversion {version}\naccepted {accepted}\n");
+        let Self { installation, folder, far, token, version, accepted, campaigns } = self;
+        let who = format!("installation {installation}\nfolder {folder}\nfar {far}\n");
+        let head = format!("{who}token {token}\nversion {version}\naccepted {accepted}\n");
         campaigns.iter().fold(head, |text, (seq, id)| text + &format!("campaign {seq} {id}\n"))
     }
 
@@ -87,6 +92,8 @@ impl Mark {
             let (name, value) = line.split_once(' ')?;
             match name {
                 "installation" => value.clone_into(&mut mark.installation),
+                "folder" => value.clone_into(&mut mark.folder),
+                "far" => mark.far = value.parse().ok()?,
                 "token" => mark.token = value.parse().ok()?,
                 "version" => mark.version = value.parse().ok()?,
                 "accepted" => mark.accepted = value.parse().ok()?,
@@ -128,7 +135,8 @@ mod tests {
 
     fn mark() -> Mark {
         let campaigns = [(1, "a"), (2, "b c")].map(|(seq, id)| (CampaignSeq(seq), id.to_owned())).into();
-        Mark { installation: "i".to_owned(), token: 9_000_000, version: 7, accepted: 5, campaigns }
+        let (installation, folder) = ("i".to_owned(), "f".to_owned());
+        Mark { installation, folder, far: 8_000_000, token: 9_000_000, version: 7, accepted: 5, campaigns }
     }
 
     #[test]
@@ -154,6 +162,10 @@ mod tests {
         check(
             |found| found.token = 2_000_000,
             Some("its last change is 7 s older than one that was seen here"),
+        );
+        check(
+            |found| found.far = 5_000_000,
+            Some("its last change is 3 s older than one that was seen here"),
         );
         check(|found| found.version = 6, Some("its last change is 0 s older than one that was seen here"));
         let missing = |found: &mut Mark| drop(found.campaigns.remove(&CampaignSeq(2)));

@@ -23,6 +23,8 @@ pub struct Client {
     way: Way,
     promise: Promise,
     guard: Option<Arc<Guard>>,
+    /// How much of what its links wrote they keep, to write it again.
+    window: Option<Duration>,
 }
 
 /// What a write must have reached before it counts.
@@ -143,7 +145,7 @@ impl From<redis::Client> for Client {
 
 impl From<Way> for Client {
     fn from(way: Way) -> Self {
-        Self { way, promise: Promise::default(), guard: None }
+        Self { way, promise: Promise::default(), guard: None, window: None }
     }
 }
 
@@ -158,6 +160,16 @@ impl Client {
     #[must_use]
     pub fn guarded(self, guard: Arc<Guard>) -> Self {
         Self { guard: Some(guard), ..self }
+    }
+
+    /// The same, whose links write the last of what they wrote again to a server that may have forgotten it.
+    #[must_use]
+    pub fn remembering(self, window: Duration) -> Self {
+        Self { window: Some(window), ..self }
+    }
+
+    pub(super) fn window(&self) -> Option<Duration> {
+        self.window
     }
 
     pub(super) fn guard(&self) -> Option<&Guard> {

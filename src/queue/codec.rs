@@ -56,6 +56,8 @@ pub struct Chunk {
     pub first: u32,
     /// When it was loaded, in wall ms.
     pub loaded_at_ms: u64,
+    /// The last bytes of what it was unpacked from: the end of its checksum.
+    pub tail: [u8; 4],
     rows: usize,
     bytes: Arc<[u8]>,
     /// Start of every text, column by column, each column with one entry more than it has rows.
@@ -220,7 +222,9 @@ impl Unpacker {
         let size = zstd::bulk::Decompressor::upper_bound(packed).unwrap_or(UNPACKED_MAX).min(UNPACKED_MAX);
         let damaged = |_| CodecError::Damaged("the compressed bytes or their checksum are wrong");
         let bytes = self.0.decompress(packed, size).map_err(damaged)?;
-        Chunk::parse(first, bytes.into()).ok_or(CodecError::Damaged("a length points past the end"))
+        let tail = packed.last_chunk().copied().unwrap_or_default();
+        let chunk = Chunk::parse(first, bytes.into(), tail);
+        chunk.ok_or(CodecError::Damaged("a length points past the end"))
     }
 }
 
@@ -231,7 +235,7 @@ impl Chunk {
         unpacker.chunk(first, packed)
     }
 
-    fn parse(first: u32, bytes: Arc<[u8]>) -> Option<Self> {
+    fn parse(first: u32, bytes: Arc<[u8]>, tail: [u8; 4]) -> Option<Self> {
         let rows = usize::from(u16::from_le_bytes(bytes.get(0..2)?.try_into().ok()?));
         let columns = usize::from(u16::from_le_bytes(bytes.get(2..4)?.try_into().ok()?));
         let loaded_at_ms = u64::from_le_bytes(bytes.get(4..12)?.try_into().ok()?);
@@ -255,6 +259,7 @@ impl Chunk {
         (at == bytes.len()).then_some(Self {
             first,
             loaded_at_ms,
+            tail,
             rows,
             bytes,
             starts: starts.into(),

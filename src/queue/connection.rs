@@ -45,6 +45,22 @@ impl Connection {
         (replicas, self.patience)
     }
 
+    /// Which servers these are: another one after a failover, and the same one after a restart, is another.
+    ///
+    /// # Errors
+    /// When one does not answer.
+    pub async fn identity(&self) -> Result<Vec<String>, QueueError> {
+        let mut all = Vec::new();
+        for mut master in self.masters() {
+            let info: String = redis::cmd("INFO").query_async(&mut master).await?;
+            let named =
+                |name: &str| info.lines().find(|line| line.starts_with(name)).unwrap_or_default().trim();
+            all.push(format!("{} {}", named("run_id:"), named("master_replid:")));
+        }
+        all.sort_unstable();
+        Ok(all)
+    }
+
     /// Whether enough replicas have everything that their masters have now.
     ///
     /// # Errors

@@ -28,6 +28,9 @@ pub enum QueueError {
     /// This Redis is not as far as it was: it was emptied, restored or exchanged.
     #[error("redis is not as far as it was: {0}; `carteiro redis accept --help` says what to do")]
     RolledBack(String),
+    /// An operator accepted another installation in its place.
+    #[error("redis is another installation now, {0}: start this process again")]
+    Exchanged(String),
     /// What was there is gone, as after FLUSHALL.
     #[error("{0} is gone from redis")]
     Forgotten(String),
@@ -77,7 +80,8 @@ pub enum QueueError {
 impl QueueError {
     /// Whether the same command may be sent again once Redis is back.
     pub fn passes(&self) -> bool {
-        matches!(self, Self::Lost(_) | Self::Loading | Self::Full | Self::ReadOnly(_) | Self::Unkept { .. })
+        let lasts = matches!(self, Self::Unkept { .. } | Self::RolledBack(_));
+        lasts || matches!(self, Self::Lost(_) | Self::Loading | Self::Full | Self::ReadOnly(_))
     }
 
     /// Whether a new connection may lead to a server that answers otherwise: this one is gone, a master no more, or has
@@ -95,6 +99,7 @@ impl QueueError {
             Self::ReadOnly(_) => "read_only",
             Self::Unkept { .. } => "replicas",
             Self::RolledBack(_) => super::link::ROLLED_BACK,
+            Self::Exchanged(_) => "exchanged",
             Self::Forgotten(_) => "forgotten",
             Self::Fenced => "fenced",
             _ => "refused",

@@ -45,8 +45,8 @@ impl Guard {
     /// # Errors
     /// [`QueueError::RolledBack`] if that is not far enough.
     pub async fn check(&self, connection: &mut Connection) -> Result<Mark, QueueError> {
-        let found = read(connection).await?;
         let mark = self.mark();
+        let found = read(connection, &mark.folder).await?;
         if let Err(why) = judge(&mark, &found) {
             if !self.stopped.swap(true, Ordering::Relaxed) {
                 tracing::error!(
@@ -67,31 +67,46 @@ impl Guard {
     }
 }
 
-/// How far a Redis is.
-pub async fn read(connection: &mut Connection) -> Result<Mark, QueueError> {
+/// How far a Redis is, for the data folder of this name.
+pub async fn read(connection: &mut Connection, folder: &str) -> Result<Mark, QueueError> {
     let mut pipeline = redis::pipe();
     pipeline.cmd("HMGET").arg(keys::INSTALLATION).arg(&["name", "accepted"]);
     pipeline.cmd("HGET").arg(keys::OWN).arg("token").cmd("GET").arg(keys::VERSION);
     pipeline.cmd("HGETALL").arg(keys::CAMPAIGNS).cmd("HGETALL").arg(keys::ARCHIVED);
+    pipeline.cmd("HGET").arg(keys::FAR).arg(folder);
     type Reply = (
         (Option<String>, Option<u64>),
         Option<u64>,
         Option<u64>,
         BTreeMap<String, u32>,
         BTreeMap<String, String>,
+        Option<u64>,
     );
-    let ((name, accepted), token, version, there, archived): Reply = pipeline.query_async(connection).await?;
+    let ((name, accepted), token, version, there, archived, far): Reply =
+        pipeline.query_async(connection).await?;
     let archived = archived
         .into_iter()
         .filter_map(|(id, text)| Some((CampaignSeq(text.split(' ').next()?.parse().ok()?), id)));
     let campaigns = there.into_iter().map(|(id, seq)| (CampaignSeq(seq), id)).chain(archived).collect();
     Ok(Mark {
         installation: name.unwrap_or_default(),
+        folder: folder.to_owned(),
+        far: far.unwrap_or(0),
         token: token.unwrap_or(0),
         version: version.unwrap_or(0),
         accepted: accepted.unwrap_or(0),
         campaigns,
     })
+}
+
+/// Moves on what a data folder has written: once it is remembered, a Redis that lacks it is an older one.
+pub async fn advance(connection: &mut Connection, mark: &mut Mark, now_us: u64) -> Result<(), QueueError> {
+    let far = now_us.max(mark.far + 1);
+    let mut call = redis::cmd("HSET");
+    call.arg(keys::FAR).arg(&mark.folder).arg(far);
+    let _: i64 = call.query_async(connection).await?;
+    mark.far = far;
+    Ok(())
 }
 
 /// Notes that an operator accepts Redis as it is. Every process that looks at it from now on agrees.

@@ -13,7 +13,7 @@
 //! | `ct:campaigns:seq` | string | last seq given |
 //! | `ct:campaign:<seq>` | hash | definition, state, lanes, totals of the loads, `set:<key>` what was set since, `first` ceilings of the first N, `start_at_ms`, `base` counts at the start, `why` it paused by itself, `undoubted` stay in its state in which nothing is in doubt, `closed` |
 //! | `ct:agenda:<number>` | zset | lanes by priority |
-//! | `ct:{own}` | hash | last fencing token, revision of the division |
+//! | `ct:{own}` | hash | last fencing token, revision of the division, `replid` of the master, end of its `grace` |
 //! | `ct:{own}:nodes` | hash | node → incarnation, lease end, acknowledged version, capacity, joined, leaving, lease |
 //! | `ct:{own}:numbers` | hash | number → owner or `-`, since, instant before which it may not send, how it was left |
 //! | `ct:{own}:offers` | hash | node → its numbers and their weights |
@@ -30,6 +30,7 @@
 //! | `ct:version` | string | raised by every change a node must hear of |
 //! | `ct:events` | channel | the new version |
 //! | `ct:installation` | string | random name of this installation, the key of its hashes, when an operator `accepted` an older state |
+//! | `ct:far` | hash | data folder → µs of the last time that it found this Redis as far as it was |
 //! | `ct:layout` | string | version of this table |
 
 use crate::domain::ids::{CampaignSeq, LaneId, NumberId};
@@ -70,6 +71,8 @@ pub const VERSION: &str = "ct:version";
 pub const EVENTS: &str = "ct:events";
 /// Name and hash key of the installation.
 pub const INSTALLATION: &str = "ct:installation";
+/// How far each data folder has seen this Redis.
+pub const FAR: &str = "ct:far";
 /// Version of the layout.
 pub const LAYOUT_KEY: &str = "ct:layout";
 

@@ -13,6 +13,9 @@ use super::QueueError;
 use super::client::Client;
 use super::connection::Connection;
 use super::guard::Guard;
+use super::replay::{Recent, Replayed, Wrote};
+use crate::clock;
+use crate::domain::ids::LaneId;
 
 /// First and longest pause between two tries.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
@@ -35,6 +38,10 @@ struct Inner {
     connecting: RefCell<bool>,
     /// Too few replicas have what was written, and they are waited for.
     awaiting: Cell<bool>,
+    /// What was written lately, if it is to be written again to another server.
+    recent: Option<RefCell<Recent>>,
+    /// The servers of the last connection.
+    servers: RefCell<Vec<String>>,
     changed: Notify,
     /// Told when Redis goes and comes, and every trouble by its kind.
     tell: Box<dyn Fn(LinkNews)>,
@@ -67,8 +74,11 @@ impl std::fmt::Debug for Link {
 impl Link {
     /// A link that connects at its first call. Needs a `LocalSet` around it.
     pub fn new(client: impl Into<Client>, timeouts: Timeouts, tell: impl Fn(LinkNews) + 'static) -> Self {
+        let client = client.into();
         let inner = Inner {
-            client: client.into(),
+            recent: client.window().map(|window| RefCell::new(Recent::new(window))),
+            servers: RefCell::default(),
+            client,
             timeouts,
             connection: RefCell::new(None),
             connections: Cell::new(0),
@@ -107,6 +117,8 @@ impl Link {
                     tokio::time::sleep(pause).await;
                     pause = (2 * pause).min(PAUSE.1);
                 }
+                // The answer of a server that another one has replaced: that one has not heard of it.
+                Ok(_) if self.inner.recent.is_some() && self.inner.connections.get() != number => {}
                 answer => {
                     // Whatever it says: Redis answers again.
                     if pause > PAUSE.0 {
@@ -115,6 +127,13 @@ impl Link {
                     return answer;
                 }
             }
+        }
+    }
+
+    /// Keeps what Redis acknowledged for as long as it may be forgotten.
+    pub fn wrote(&self, lane: LaneId, wrote: impl FnOnce() -> Wrote) {
+        if let Some(recent) = &self.inner.recent {
+            recent.borrow_mut().push(clock::mono(), lane, wrote());
         }
     }
 
@@ -182,6 +201,37 @@ impl Inner {
         if let Some(guard) = self.client.guard() {
             guard.check(&mut connection).await?;
         }
+        self.write_again(&mut connection).await?;
         Ok(connection)
+    }
+
+    /// Before anything else is asked of a server that is not the one that acknowledged it.
+    #[allow(
+        clippy::await_holding_refcell_ref,
+        reason = "who writes waits for the connection that is being made here"
+    )]
+    async fn write_again(&self, connection: &mut Connection) -> Result<(), QueueError> {
+        let Some(recent) = &self.recent else { return Ok(()) };
+        let servers = connection.identity().await?;
+        let known = self.servers.replace(Vec::new());
+        if known != servers && !known.is_empty() {
+            // Until it is done they are still another's.
+            self.servers.replace(known);
+            loop {
+                let again = recent.borrow().again();
+                let Replayed { written, homeless } = again.replay(connection, clock::wall().0).await?;
+                tracing::warn!(
+                    written,
+                    homeless,
+                    "redis is another one or began anew; its last seconds are written again"
+                );
+                // An answer of the old server may have come meanwhile.
+                if !recent.borrow().is_newer_than(&again) {
+                    break;
+                }
+            }
+        }
+        self.servers.replace(servers);
+        Ok(())
     }
 }

@@ -9,7 +9,8 @@
 -- RETURNS {'ok', token, revision, ms to the next end of another lease or -1, now in wall ms, taken, nodes, numbers, lists}:
 --         `taken` are number, µs before which it may not send, 'given' | 'lost' | 'new'; the last three are empty at the
 --         known revision · {'gone'}: the lease ended · {'held', ms left}: another incarnation lives under this name
--- INVARIANT a number has one owner, who changes only by giving it back or when the lease has ended; every answer has a
+-- INVARIANT a number has one owner, who changes only by giving it back or when the lease has ended, and within a lease after
+--         a failover not at all; every answer has a
 --         token of its own, above all before and never less than Redis' time in µs.
 local time = redis.call('TIME')
 local now_us = tonumber(time[1]) * 1000000 + tonumber(time[2])
@@ -37,6 +38,16 @@ for i = 1, #nodes, 2 do
 end
 if word ~= 'join' and not ours then return {'gone'} end
 if not ours and living >= nodes_max then return redis.error_reply('ERR own: more than 256 nodes') end
+
+-- Another master, or the same one started anew, may have forgotten its last grants: a number whose owner is not known here
+-- may have one all the same, for one lease at most.
+local replid = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)') or ''
+local seen = redis.call('HMGET', KEYS[1], 'replid', 'grace')
+local grace = tonumber(seen[2] or 0)
+if replid ~= seen[1] then
+  if seen[1] and living > 0 then grace = now + tonumber(ARGV[4]) end
+  redis.call('HSET', KEYS[1], 'replid', replid, 'grace', whole(grace))
+end
 
 local changed = false
 for name in pairs(dead) do
@@ -79,7 +90,7 @@ if word ~= 'leave' then
   for number in string.gmatch(ARGV[11], '%S+') do
     local owner, since, after_us, how = string.match(redis.call('HGET', KEYS[3], number) or '- 0 0 new', '^(%S+) (%d+) (%d+) (%S+)')
     -- Asked again by its owner, the answer is the same: the first one may have been lost.
-    if owner == node or (owner == '-' and ARGV[7] ~= '1') then
+    if owner == node or (owner == '-' and ARGV[7] ~= '1' and grace <= now) then
       if owner == '-' then
         redis.call('HSET', KEYS[3], number, table.concat({node, whole(now), after_us, how}, ' '))
         changed = true

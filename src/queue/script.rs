@@ -47,6 +47,7 @@ scripts! {
     CAMPAIGN_SET = "campaign_set.lua";
     COUNT_ONE = "count_one.lua";
     ANNOUNCE = "announce.lua";
+    REPLAY = "replay.lua";
     HALT = "halt.lua";
     SUPPRESS = "suppress.lua";
     STOP = "stop.lua";

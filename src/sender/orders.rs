@@ -16,6 +16,7 @@ use crate::queue::QueueError;
 use crate::queue::codec::{Chunk, Unpacker};
 use crate::queue::lane::{self, Claimed, Standing};
 use crate::queue::link::Link;
+use crate::queue::replay::{Held, Wrote};
 
 use super::chunks::Chunks;
 use super::stops::Stops;
@@ -102,7 +103,13 @@ impl Orders {
                     claimed.messages.iter().map(|(index, record)| (*index, record.generation)).collect();
                 return (Input::Unkept(id, all, view(claimed.standing)), Timed::Claim(took));
             }
-            Some(claimed) => kept(id, self.read(id, &claimed).await).map(|all| (all, view(claimed.standing))),
+            Some(claimed) => {
+                // At once: while its chunks are read Redis may become another one.
+                self.link.wrote(id, || wrote(token, &claimed));
+                let read = kept(id, self.read(id, &claimed).await);
+                self.link.wrote(id, || chunks_of(token, read.as_deref().unwrap_or_default()));
+                read.map(|all| (all, view(claimed.standing)))
+            }
             None => None,
         };
         (Input::Claimed(id, messages), Timed::Claim(took))
@@ -163,6 +170,9 @@ impl Orders {
             let back = self.link.call(async |redis| lane::unsent(redis, id, now_ms, &messages).await).await;
             tracing::warn!(lane = %id, messages = messages.len(), back = back.unwrap_or(0), "given back to its new owner");
         }
+        if released.is_ok() {
+            self.link.wrote(id, || Wrote::Released { request, messages });
+        }
         Input::Released(id, kept(id, released).map(view))
     }
 
@@ -170,11 +180,33 @@ impl Orders {
     pub async fn settle(&self, id: LaneId, mut settlements: Vec<Settlement>) -> (Input<Payload>, Timed) {
         let began = clock::mono();
         let settled = self.link.call(async |redis| lane::settle(redis, id, &mut settlements).await).await;
-        if let Err(error) = settled {
-            tracing::error!(lane = %id, %error, "a settle was refused; its messages stay in doubt");
+        let count = settlements.len();
+        match settled {
+            Ok(_) => self.link.wrote(id, || Wrote::Settled(settlements)),
+            Err(error) => {
+                tracing::error!(lane = %id, %error, "a settle was refused; its messages stay in doubt");
+            }
         }
-        (Input::Settled(id, settlements.len()), Timed::Settle(clock::mono().since(began)))
+        (Input::Settled(id, count), Timed::Settle(clock::mono().since(began)))
     }
+}
+
+/// A claim as it may have to be written again.
+fn wrote(token: u64, claimed: &Claimed) -> Wrote {
+    let messages = claimed.messages.iter().map(|(index, record)| (*index, record.generation, record.attempt));
+    Wrote::Claimed { token, messages: messages.collect(), chunks: Vec::new() }
+}
+
+/// The chunks that were read for it.
+fn chunks_of(token: u64, read: &[Message<Payload>]) -> Wrote {
+    let mut chunks: Vec<Held> = Vec::new();
+    for Message { payload: Payload { chunk, .. }, .. } in read {
+        if chunks.last().is_none_or(|held| held.first != chunk.first) {
+            let rows = u32::try_from(chunk.len()).unwrap_or(u32::MAX);
+            chunks.push(Held { first: chunk.first, rows, tail: chunk.tail });
+        }
+    }
+    Wrote::Claimed { token, messages: Vec::new(), chunks }
 }
 
 fn view(standing: Standing) -> LaneView {

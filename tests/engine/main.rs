@@ -16,5 +16,8 @@ mod owners;
 mod reload;
 mod rig;
 mod scopes;
+#[path = "../support/servers.rs"]
+mod servers;
 mod streams;
+mod trouble;
 mod verbs;

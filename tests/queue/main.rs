@@ -5,6 +5,7 @@
 mod again;
 mod claims;
 mod doubts;
+mod forgets;
 mod lab;
 #[allow(dead_code, reason = "the simulation asks it for more")]
 #[path = "../support/lane_model.rs"]

@@ -165,8 +165,11 @@ impl Cluster {
         for (at, node) in (0..).zip(&all.0) {
             let bounds = [16_384 * at / u32::from(masters), 16_384 * (at + 1) / u32::from(masters) - 1];
             let [first, last] = bounds.map(|slot| slot.to_string());
+            // Only a node that knows no other one may be given its epoch.
             node.ask::<String>(&["CLUSTER", "SET-CONFIG-EPOCH", &(at + 1).to_string()]);
             node.ask::<String>(&["CLUSTER", "ADDSLOTSRANGE", &first, &last]);
+        }
+        for node in &all.0 {
             for other in &all.0 {
                 node.ask::<String>(&["CLUSTER", "MEET", "127.0.0.1", &other.port.to_string()]);
             }

@@ -9,7 +9,7 @@ use crate::app::mark;
 use crate::clock::{self, Mono};
 use crate::policy::mark::Observed;
 use crate::queue::QueueError;
-use crate::queue::guard::Guard;
+use crate::queue::guard::{self, Guard};
 
 /// How often it is looked at.
 const EVERY: Duration = Duration::from_secs(2);
@@ -18,13 +18,16 @@ const EVERY: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(in crate::app) struct Far {
     guard: Arc<Guard>,
+    /// The installation for which this process works.
+    installation: String,
     observed: Observed,
     next: Mono,
 }
 
 impl Far {
-    pub(in crate::app) fn new(guard: Arc<Guard>) -> Self {
-        Self { guard, observed: Observed::default(), next: Mono::default() }
+    pub(in crate::app) fn new(guard: Arc<Guard>, installation: &str) -> Self {
+        let installation = installation.to_owned();
+        Self { guard, installation, observed: Observed::default(), next: Mono::default() }
     }
 }
 
@@ -35,12 +38,16 @@ impl Control {
             return Ok(());
         }
         self.far.next = now.after(EVERY);
-        let guard = self.far.guard.clone();
+        let known = self.far.guard.clone();
         let found = self
             .link
-            .call(async |redis| match guard.check(redis).await {
+            .call(async |redis| match known.check(redis).await {
                 Err(QueueError::RolledBack(_)) => Ok(None),
-                found => found.map(Some),
+                Err(error) => Err(error),
+                Ok(mut found) => {
+                    guard::advance(redis, &mut found, clock::wall().0 * 1_000).await?;
+                    Ok(Some(found))
+                }
             })
             .await?;
         let Some(found) = found else {
@@ -48,6 +55,9 @@ impl Control {
             self.far.observed.clear();
             return Ok(());
         };
+        if found.installation != self.far.installation {
+            return Err(QueueError::Exchanged(found.installation));
+        }
         let Some(known) = self.far.observed.note(now, found, self.config.redis.replay_window) else {
             return Ok(());
         };

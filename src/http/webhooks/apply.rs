@@ -19,6 +19,7 @@ use crate::domain::receipt::{Heard, Receipt, ReceiptKind};
 use crate::metrics::{Ignored, WebhookMetrics};
 use crate::queue::halts::{self, Scope, Why};
 use crate::queue::link::{Link, LinkNews};
+use crate::queue::replay::Wrote;
 use crate::queue::{QueueError, campaigns, receipt};
 
 /// Lanes written at once.
@@ -162,6 +163,7 @@ impl Writer {
         for (one, outcome) in heard.iter_mut().zip(outcomes) {
             one.outcome = outcome;
         }
+        self.link.wrote(lane, || Wrote::Received(receipts, max_attempts));
         Ok(heard)
     }
 

@@ -1,0 +1,72 @@
+#!lua flags=allow-oom
+-- Writes again what this Redis may have forgotten of a lane: the last that is known of each message.
+-- KEYS    1 meta  2 state  3 retry  4 log
+-- ARGV    1 token of the claims  2 now in wall ms  3 first index of the chunk  4 its last four bytes, or '' for any
+--         5 reason of a doubt  6 messages, lowest index first, 16 bytes each: index (u32), generation, state (15: given
+--           back), attempt, reason (u8 each), due in wall ms (f64)
+--         7 the last request that gave something back
+-- RETURNS {'ok', written} · {'differs'}: the log holds another chunk there · {'gone'}
+-- INVARIANT a record only moves forward: what is as new as what is said, or newer, stays as it is. Untouched messages that
+--         are passed over become due, so none is left out.
+local meta = redis.call('HMGET', KEYS[1], 'tok', 'n', 'next', 'req')
+if not meta[2] then return {'gone'} end
+if #ARGV[6] % 16 ~= 0 or #ARGV[6] > 16000 then return redis.error_reply('ERR replay: malformed arguments') end
+if ARGV[4] ~= '' then
+  local id = string.format('%.0f-0', tonumber(ARGV[3]) + 1)
+  local entry = redis.call('XRANGE', KEYS[4], id, id)
+  if not entry[1] or string.sub(entry[1][2][2], -4) ~= ARGV[4] then return {'differs'} end
+end
+local n, following, ours = tonumber(meta[2]), tonumber(meta[3] or 0), tonumber(meta[1] or 0) == tonumber(ARGV[1])
+-- A later request was heard here: what was given back may have been claimed again.
+local forgot_release = ours and tonumber(meta[4] or 0) < tonumber(ARGV[7])
+local deltas, written, highest = {}, 0, -1
+local function count(field, by) deltas[field] = (deltas[field] or 0) + by end
+local function stands(state, reason, by)
+  if state > 0 then count('s' .. state, by) end
+  if state == 5 or state == 6 or state == 9 then count('r' .. state .. '.' .. reason, by) end
+end
+local function record_of(index) return redis.call('GETRANGE', KEYS[2], 4 * index, 4 * index + 3) end
+
+for at = 1, #ARGV[6], 16 do
+  local index, generation, state, attempt, reason, due = struct.unpack('<I4BBBBd', ARGV[6], at)
+  if index < n then
+    local head, held, why, flags = string.byte(record_of(index), 1, 4)
+    local was, to = math.floor(head / 16), nil
+    if state == 15 then
+      if was == 1 and held == generation and forgot_release then
+        to, attempt, generation, reason, due = 0, head % 16, generation - 1, why, tonumber(ARGV[2])
+      end
+    else
+      highest = math.max(highest, index)
+      local open = was == 0 or was == 1 or was == 4 or was == 6
+      if open and held < generation then
+        -- As a claim does it: what a receipt said of the generation before is of another one now (domain/receipt.rs).
+        flags = bit.bor(bit.band(flags, 159), 2 * bit.band(flags, 64))
+        to = state
+        -- Under another owner nobody waits for its end.
+        if state == 1 and not ours then to, reason = 6, tonumber(ARGV[5]) end
+      elseif held == generation and (was == 1 or was == 6) and state ~= 1 and state ~= was then
+        to = state
+      end
+    end
+    if to then
+      redis.call('SETRANGE', KEYS[2], 4 * index, string.char(16 * to + attempt, generation, reason, flags))
+      stands(was, why, -1)
+      stands(to, reason, 1)
+      if to == 0 or to == 4 then redis.call('ZADD', KEYS[3], due, index) end
+      written = written + 1
+    end
+  end
+end
+
+if highest >= following then
+  if highest - following > 100000 then return redis.error_reply('ERR replay: too many messages are passed over') end
+  for index = following, highest do
+    if record_of(index) == '\0\0\0\0' then redis.call('ZADD', KEYS[3], ARGV[2], index) end
+  end
+  redis.call('HSET', KEYS[1], 'next', highest + 1)
+end
+for field, by in pairs(deltas) do
+  if by ~= 0 then redis.call('HINCRBY', KEYS[1], field, by) end
+end
+return {'ok', written}

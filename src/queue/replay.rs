@@ -1,0 +1,301 @@
+//! The last seconds of what a writer wrote, kept so that it can be written again to a Redis that may have forgotten it: one
+//! that crashed before its disk had it, or that was promoted before it had it.
+//!
+//! Whole batches are kept, as they were acknowledged; what became of each message is worked out only when it is needed.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use redis::{Value, from_redis_value};
+
+use super::connection::Connection;
+use super::keys::LaneKeys;
+use super::lane::{BATCH_MAX, reasons};
+use super::{QueueError, receipt, script};
+use crate::clock::Mono;
+use crate::domain::ids::LaneId;
+use crate::domain::receipt::Receipt;
+use crate::domain::record::{Settlement, State};
+
+/// Messages kept at most: some megabytes. Beyond it the oldest are let go of.
+const MESSAGES_MAX: usize = 262_144;
+
+/// Bytes of one message in the script's arguments, and what stands there for a message that was given back.
+const MESSAGE_BYTES: usize = 16;
+const GIVEN_BACK: u8 = 15;
+
+/// What Redis acknowledged.
+#[derive(Clone, Debug)]
+pub enum Wrote {
+    /// Messages that are being sent: index, generation and attempts of each; and the chunks that hold them.
+    Claimed {
+        /// The lane's token.
+        token: u64,
+        /// The messages.
+        messages: Vec<(u32, u8, u8)>,
+        /// Their chunks.
+        chunks: Vec<Held>,
+    },
+    /// Messages that were given back.
+    Released {
+        /// The number of the request, by which a later claim of them is known.
+        request: u64,
+        /// Index and generation of each.
+        messages: Vec<(u32, u8)>,
+    },
+    /// What became of messages.
+    Settled(Vec<Settlement>),
+    /// What receipts said, and how many attempts a message has.
+    Received(Vec<Receipt>, u8),
+}
+
+/// A chunk by which the log is known to be the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Index of its first message.
+    pub first: u32,
+    /// How many it holds.
+    pub rows: u32,
+    /// Its last bytes: the end of its checksum.
+    pub tail: [u8; 4],
+}
+
+/// The last seconds.
+#[derive(Debug)]
+pub struct Recent {
+    window: Duration,
+    batches: VecDeque<(Mono, LaneId, Wrote)>,
+    messages: usize,
+    /// Batches ever kept.
+    pushed: u64,
+}
+
+/// What is to be written again.
+#[derive(Debug)]
+pub struct Again {
+    lanes: BTreeMap<LaneId, Known>,
+    pushed: u64,
+}
+
+/// What is known of one lane.
+#[derive(Debug, Default)]
+struct Known {
+    token: u64,
+    /// The last request that gave something back.
+    request: u64,
+    last: BTreeMap<u32, Last>,
+    chunks: BTreeMap<u32, Held>,
+    received: Vec<(Vec<Receipt>, u8)>,
+}
+
+/// Messages of one chunk, if it is known.
+type Group = (Option<Held>, Vec<(u32, Last)>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Last {
+    generation: u8,
+    state: u8,
+    attempt: u8,
+    reason: u8,
+    due_ms: u64,
+}
+
+/// What came of writing it again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Replayed {
+    /// Messages whose record was behind.
+    pub written: u64,
+    /// Messages whose chunk is not there any more, or another one.
+    pub homeless: u64,
+}
+
+impl Wrote {
+    fn len(&self) -> usize {
+        match self {
+            Self::Claimed { messages, .. } => messages.len(),
+            Self::Released { messages, .. } => messages.len(),
+            Self::Settled(settlements) => settlements.len(),
+            Self::Received(receipts, _) => receipts.len(),
+        }
+    }
+}
+
+impl Recent {
+    /// Nothing yet; what is older than `window` when something newer comes is let go of.
+    pub fn new(window: Duration) -> Self {
+        Self { window, batches: VecDeque::new(), messages: 0, pushed: 0 }
+    }
+
+    /// Keeps what was acknowledged.
+    pub fn push(&mut self, now: Mono, lane: LaneId, wrote: Wrote) {
+        self.messages += wrote.len();
+        self.pushed += 1;
+        self.batches.push_back((now, lane, wrote));
+        while let Some((at, _, oldest)) = self.batches.front() {
+            // A batch alone is kept whatever its size.
+            if (at.after(self.window) > now && self.messages <= MESSAGES_MAX) || self.batches.len() == 1 {
+                break;
+            }
+            self.messages -= oldest.len();
+            self.batches.pop_front();
+        }
+    }
+
+    /// All of it, to be written again.
+    pub fn again(&self) -> Again {
+        Again { lanes: self.known(), pushed: self.pushed }
+    }
+
+    /// Whether something was acknowledged since.
+    pub fn is_newer_than(&self, again: &Again) -> bool {
+        self.pushed != again.pushed
+    }
+
+    /// The last that is known of every message.
+    fn known(&self) -> BTreeMap<LaneId, Known> {
+        let mut lanes: BTreeMap<LaneId, Known> = BTreeMap::new();
+        for (_, lane, wrote) in &self.batches {
+            let known = lanes.entry(*lane).or_default();
+            match wrote {
+                Wrote::Claimed { token, messages, chunks } => {
+                    known.token = *token;
+                    known.chunks.extend(chunks.iter().map(|held| (held.first, *held)));
+                    for &(index, generation, attempt) in messages {
+                        let state = State::Sending.number();
+                        known.last.insert(index, Last { generation, state, attempt, reason: 0, due_ms: 0 });
+                    }
+                }
+                Wrote::Released { request, messages } => {
+                    known.request = known.request.max(*request);
+                    for &(index, generation) in messages {
+                        let state = GIVEN_BACK;
+                        let last = Last { generation, state, attempt: 0, reason: 0, due_ms: 0 };
+                        known.last.insert(index, last);
+                    }
+                }
+                Wrote::Settled(settlements) => {
+                    for one in settlements {
+                        let &Settlement { index, generation, state, attempt, reason, due_ms } = one;
+                        let state = state.number();
+                        known.last.insert(index, Last { generation, state, attempt, reason, due_ms });
+                    }
+                }
+                Wrote::Received(receipts, most) => known.received.push((receipts.clone(), *most)),
+            }
+        }
+        lanes
+    }
+}
+
+impl Again {
+    /// Writes it, lane by lane and chunk by chunk. What is there already stays as it is.
+    pub async fn replay(&self, connection: &mut Connection, now_ms: u64) -> Result<Replayed, QueueError> {
+        let mut replayed = Replayed::default();
+        for (lane, known) in &self.lanes {
+            for (held, messages) in known.by_chunk() {
+                for batch in messages.chunks(BATCH_MAX) {
+                    let written = write(connection, (*lane, known), now_ms, held, batch).await?;
+                    replayed.written += written.unwrap_or(0);
+                    replayed.homeless += if written.is_none() { batch.len() as u64 } else { 0 };
+                }
+            }
+            for (receipts, most) in &known.received {
+                receipt::receive(connection, *lane, &mut receipts.clone(), *most).await?;
+            }
+        }
+        Ok(replayed)
+    }
+}
+
+impl Known {
+    /// Messages by the chunk that holds them. Those without one were claimed before the window: their chunk is older still.
+    fn by_chunk(&self) -> Vec<Group> {
+        let chunk = |index: u32| {
+            let (_, held) = self.chunks.range(..=index).next_back()?;
+            (index < held.first.saturating_add(held.rows)).then_some(*held)
+        };
+        let mut groups: Vec<Group> = Vec::new();
+        for (index, last) in &self.last {
+            let held = chunk(*index);
+            match groups.last_mut() {
+                Some((same, messages)) if *same == held => messages.push((*index, *last)),
+                _ => groups.push((held, vec![(*index, *last)])),
+            }
+        }
+        groups
+    }
+}
+
+/// None: the log does not hold this chunk.
+async fn write(
+    connection: &mut Connection,
+    (lane, known): (LaneId, &Known),
+    now_ms: u64,
+    held: Option<Held>,
+    messages: &[(u32, Last)],
+) -> Result<Option<u64>, QueueError> {
+    let keys = LaneKeys::new(lane);
+    let mut call = script::REPLAY.prepare_invoke();
+    call.key(&keys.meta).key(&keys.state).key(&keys.retry).key(&keys.log);
+    call.arg(known.token).arg(now_ms).arg(held.map_or(0, |held| held.first));
+    call.arg(held.map(|held| held.tail.to_vec()).unwrap_or_default()).arg(reasons::OWNER_LOST);
+    let mut packed = Vec::with_capacity(MESSAGE_BYTES * messages.len());
+    for (index, last) in messages {
+        packed.extend_from_slice(&index.to_le_bytes());
+        packed.extend_from_slice(&[last.generation, last.state, last.attempt.min(15), last.reason]);
+        #[allow(clippy::cast_precision_loss, reason = "wall milliseconds stay far below 2^53")]
+        packed.extend_from_slice(&(last.due_ms as f64).to_le_bytes());
+    }
+    call.arg(packed).arg(known.request);
+    let reply: Vec<Value> = script::run(connection, &call).await?;
+    let mut reply = reply.into_iter();
+    let mut next = || reply.next().unwrap_or(Value::Nil);
+    let strange = |error: redis::ParsingError| QueueError::Refused(error.to_string());
+    match from_redis_value::<String>(next()).map_err(strange)?.as_str() {
+        "ok" => from_redis_value(next()).map(Some).map_err(strange),
+        _ => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::ids::CampaignSeq;
+
+    const LANE: LaneId = LaneId { campaign: CampaignSeq(1), lane: 0 };
+
+    fn at(seconds: u64) -> Mono {
+        Mono(Duration::from_secs(seconds))
+    }
+
+    fn claimed(indices: std::ops::Range<u32>) -> Wrote {
+        let chunks = vec![Held { first: 0, rows: 10, tail: [1; 4] }];
+        Wrote::Claimed { token: 7, messages: indices.map(|index| (index, 1, 0)).collect(), chunks }
+    }
+
+    #[test]
+    fn the_last_word_on_each_message_counts() {
+        let mut recent = Recent::new(Duration::from_secs(5));
+        recent.push(at(0), LANE, claimed(0..3));
+        recent.push(at(1), LANE, Wrote::Released { request: 3, messages: vec![(2, 1)] });
+        let accepted =
+            Settlement { index: 0, generation: 1, state: State::Accepted, attempt: 1, reason: 0, due_ms: 0 };
+        recent.push(at(2), LANE, Wrote::Settled(vec![accepted, Settlement { index: 40, ..accepted }]));
+        let known = recent.known().remove(&LANE).unwrap();
+        let groups = known.by_chunk();
+        let states =
+            |at: usize| groups[at].1.iter().map(|(index, last)| (*index, last.state)).collect::<Vec<_>>();
+        assert_eq!((known.token, known.request, groups.len()), (7, 3, 2));
+        assert_eq!((groups[0].0.is_some(), states(0)), (true, vec![(0, 2), (1, 1), (2, GIVEN_BACK)]));
+        assert_eq!((groups[1].0, states(1)), (None, vec![(40, 2)]));
+    }
+
+    #[test]
+    fn only_the_window_is_kept_and_never_too_much() {
+        let mut recent = Recent::new(Duration::from_secs(5));
+        (0..9).for_each(|second| recent.push(at(second), LANE, claimed(0..10)));
+        assert_eq!((recent.batches.len(), recent.messages), (5, 50));
+        recent.push(at(9), LANE, claimed(0..u32::try_from(MESSAGES_MAX).unwrap()));
+        assert_eq!((recent.batches.len(), recent.messages), (1, MESSAGES_MAX));
+    }
+}

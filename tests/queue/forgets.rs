@@ -1,0 +1,210 @@
+//! A Redis that forgets its last seconds, or everything; replicas that do not keep up.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use carteiro::clock;
+use carteiro::config::WaitFor;
+use carteiro::domain::ids::CampaignSeq;
+use carteiro::domain::record::State;
+use carteiro::policy::mark::Mark;
+use carteiro::queue::client::{Client, Promise};
+use carteiro::queue::guard::{self, Guard};
+use carteiro::queue::keys::LaneKeys;
+use carteiro::queue::link::{Link, LinkNews, ROLLED_BACK};
+use carteiro::queue::replay::{Held, Recent, Wrote};
+use carteiro::queue::{QueueError, campaigns, lane};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use redis::AsyncCommands;
+
+use crate::lab::{Lab, NOW_MS, append, id, settlement, stored, timeouts};
+use crate::servers::Server;
+
+/// Long enough for any of this on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn signal(pid: u32, signal: Signal) {
+    kill(Pid::from_raw(i32::try_from(pid).unwrap()), signal).unwrap();
+}
+
+/// The keys of a lane, as they are now.
+async fn dump(lab: &mut Lab) -> BTreeMap<String, Vec<u8>> {
+    let keys = LaneKeys::new(id(0));
+    let mut all = BTreeMap::new();
+    for key in [keys.meta, keys.state, keys.retry, keys.asked] {
+        let bytes: Option<Vec<u8>> = redis::cmd("DUMP").arg(&key).query_async(&mut lab.redis).await.unwrap();
+        all.insert(key, bytes.unwrap_or_default());
+    }
+    all
+}
+
+/// Redis dies, and comes back with what it had then.
+async fn forget(lab: &mut Lab, then: &BTreeMap<String, Vec<u8>>) {
+    for (key, bytes) in then {
+        let () = lab.redis.del(key).await.unwrap();
+        if !bytes.is_empty() {
+            let mut restore = redis::cmd("RESTORE");
+            let () = restore.arg(key).arg(0).arg(bytes).query_async(&mut lab.redis).await.unwrap();
+        }
+    }
+    let exited = lab.server.exited();
+    signal(lab.server.process_id().await.unwrap(), Signal::SIGKILL);
+    exited.await;
+    assert!(lab.server.ensure_alive().await.unwrap());
+    lab.redis = lab.client.connect(timeouts()).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_redis_forgot_is_written_again_before_anything_else() {
+    let mut lab = Lab::start().await;
+    lab.lane(id(0), 40).await;
+    lane::claim(&mut lab.redis, id(0), (1, 1), NOW_MS, (3, 0)).await.unwrap();
+    lane::settle(&mut lab.redis, id(0), &mut [settlement(0, 1, State::Waiting)]).await.unwrap();
+    let run = async {
+        let then = dump(&mut lab).await;
+        let link = Link::new(lab.client.clone().remembering(Duration::from_secs(60)), timeouts(), |_| ());
+        let claim = async |request, counts| {
+            let call =
+                async |redis: &mut _| lane::claim(redis, id(0), (1, request), NOW_MS + 60_000, counts).await;
+            let claimed = link.call(call).await.unwrap();
+            let messages = claimed.messages.iter().map(|(index, one)| (*index, one.generation, one.attempt));
+            let messages: Vec<_> = messages.collect();
+            link.wrote(id(0), || Wrote::Claimed { token: 1, messages: messages.clone(), chunks: Vec::new() });
+            messages.into_iter().map(|(index, ..)| index).collect::<Vec<_>>()
+        };
+        let release = async |request, mut messages: Vec<(u32, u8)>| {
+            let call =
+                async |redis: &mut _| lane::release(redis, id(0), (1, request), NOW_MS, &mut messages).await;
+            link.call(call).await.unwrap();
+            link.wrote(id(0), || Wrote::Released { request, messages });
+        };
+        let settle = async |mut all: Vec<_>| {
+            link.call(async |redis| lane::settle(redis, id(0), &mut all).await).await.unwrap();
+            link.wrote(id(0), || Wrote::Settled(all));
+        };
+        assert_eq!(claim(2, (0, 5)).await, [0], "the one that waited, for the second time");
+        assert_eq!(claim(3, (8, 0)).await, (3..11).collect::<Vec<_>>());
+        // The end of what was claimed is given back, and something of its middle.
+        release(4, vec![(5, 1), (9, 1), (10, 1)]).await;
+        settle(vec![settlement(0, 2, State::Accepted), settlement(1, 1, State::Accepted)]).await;
+        settle(vec![settlement(3, 1, State::Failed), settlement(4, 1, State::Waiting)]).await;
+        let before = stored(&mut lab.redis, id(0)).await;
+        forget(&mut lab, &then).await;
+        assert_ne!(stored(&mut lab.redis, id(0)).await.records, before.records, "it did forget");
+        link.call(async |redis| campaigns::version(redis).await).await.unwrap();
+        let after = stored(&mut lab.redis, id(0)).await;
+        let states =
+            |all: &[carteiro::domain::record::Record]| all.iter().map(|one| one.state).collect::<Vec<_>>();
+        assert_eq!((states(&after.records), after.next), (states(&before.records), before.next));
+        // What was given back is claimed again, once; nothing of it is left out.
+        let mut again = claim(5, (0, 50)).await;
+        again.sort_unstable();
+        assert_eq!(again, [4, 5]);
+        assert_eq!(claim(6, (50, 0)).await, (9..40).collect::<Vec<_>>());
+        // A second time there is nothing to write, whatever became of it meanwhile.
+        let now = stored(&mut lab.redis, id(0)).await;
+        let then = dump(&mut lab).await;
+        forget(&mut lab, &then).await;
+        link.call(async |redis| campaigns::version(redis).await).await.unwrap();
+        assert_eq!(stored(&mut lab.redis, id(0)).await, now);
+    };
+    tokio::time::timeout(PATIENCE, tokio::task::LocalSet::new().run_until(run)).await.unwrap();
+}
+
+#[tokio::test]
+async fn another_chunk_in_the_same_place_is_left_alone() {
+    let mut lab = Lab::start().await;
+    lab.lane(id(0), 10).await;
+    let mut recent = Recent::new(Duration::from_secs(5));
+    let held = |tail: &[u8; 4]| Held { first: 0, rows: 10, tail: *tail };
+    let claimed =
+        |tail| Wrote::Claimed { token: 1, messages: vec![(2, 1, 0), (4, 1, 0)], chunks: vec![held(tail)] };
+    recent.push(clock::mono(), id(0), claimed(b"????"));
+    let replayed = recent.again().replay(&mut lab.redis, NOW_MS).await.unwrap();
+    assert_eq!((replayed.written, replayed.homeless), (0, 2));
+    assert_eq!(stored(&mut lab.redis, id(0)).await.next, 0);
+    // Of another owner nobody waits for the end.
+    lane::adopt(&mut lab.redis, id(0), 2, true).await.unwrap();
+    recent.push(clock::mono(), id(0), claimed(b"0..10"[1..].try_into().unwrap()));
+    let replayed = recent.again().replay(&mut lab.redis, NOW_MS).await.unwrap();
+    assert_eq!((replayed.written, replayed.homeless), (2, 0));
+    let stored = stored(&mut lab.redis, id(0)).await;
+    assert_eq!((stored.records[2].state, stored.next), (State::InDoubt, 5));
+    assert_eq!(stored.retry.keys().copied().collect::<Vec<_>>(), [0, 1, 3], "none is passed over");
+}
+
+#[tokio::test]
+async fn an_emptied_redis_is_not_believed_until_it_is_accepted() {
+    let mut lab = Lab::start().await;
+    lab.lane(id(0), 10).await;
+    campaigns::create(&mut lab.redis, "a", "", NOW_MS).await.unwrap();
+    let () = lab.redis.hset("ct:installation", "name", "inst").await.unwrap();
+    let mark = Mark { campaigns: [(CampaignSeq(1), "a".to_owned())].into(), ..Mark::default() };
+    let guard = Guard::new(Mark { installation: "inst".to_owned(), ..mark });
+    let news = Rc::new(RefCell::new(Vec::new()));
+    let told = news.clone();
+    let run = async {
+        let client = lab.client.clone().guarded(guard.clone());
+        let link = Link::new(client, timeouts(), move |one| told.borrow_mut().push(one));
+        let claim = async |request| {
+            link.call(async |redis| lane::claim(redis, id(0), (1, request), NOW_MS, (1, 0)).await).await
+        };
+        claim(1).await.unwrap();
+        let () = redis::cmd("FLUSHALL").query_async(&mut lab.redis).await.unwrap();
+        assert!(matches!(claim(2).await, Err(QueueError::Forgotten(_))), "the first claim notices it");
+        let accept = async {
+            while !news.borrow().contains(&LinkNews::Down(ROLLED_BACK)) {
+                tokio::task::yield_now().await;
+            }
+            assert!(guard.stopped());
+            guard::accept(&mut lab.redis).await.unwrap();
+        };
+        // It waits until somebody says that this is right. Then the lane is as unknown as it is.
+        let (waited, ()) = tokio::join!(claim(3), accept);
+        assert!(matches!(waited, Err(QueueError::Forgotten(_))), "{waited:?}");
+        assert!(!guard.stopped());
+    };
+    tokio::time::timeout(PATIENCE, tokio::task::LocalSet::new().run_until(run)).await.unwrap();
+    assert!(guard::read(&mut lab.redis, "").await.unwrap().accepted > 0);
+}
+
+#[tokio::test]
+async fn a_claim_counts_when_its_replica_has_it() {
+    let master = Server::durable(&["--repl-diskless-sync-delay", "0"]);
+    let replica = Server::durable(&["--replicaof", "127.0.0.1", &master.port.to_string()]);
+    let promise = Promise { replicas: WaitFor::All, timeout: Duration::from_millis(300) };
+    let client = Client::from(redis::Client::open(master.url()).unwrap()).promising(promise);
+    // Without any replica it waits for one all the same.
+    let early = client.connect(timeouts()).await.unwrap();
+    while replica.info("replication", "master_link_status") != "up" || early.replicated().await.is_err() {}
+    let mut redis = client.connect(timeouts()).await.unwrap();
+    append(&mut redis, id(0), "load", 0..20).await;
+    lane::adopt(&mut redis, id(0), 1, true).await.unwrap();
+    assert!(lane::claim(&mut redis, id(0), (1, 1), NOW_MS, (2, 0)).await.unwrap().kept);
+    signal(replica.pid(), Signal::SIGSTOP);
+    let claimed = lane::claim(&mut redis, id(0), (1, 2), NOW_MS, (2, 0)).await.unwrap();
+    assert_eq!((claimed.kept, claimed.messages.len()), (false, 2));
+    let error = lane::settle(&mut redis, id(0), &mut [settlement(0, 1, State::Accepted)]).await.unwrap_err();
+    assert!(matches!(error, QueueError::Unkept { acked: 0, wanted: 1 }) && error.passes(), "{error:?}");
+    // A release asks for no replica: forgotten, it leaves its messages in doubt.
+    lane::release(&mut redis, id(0), (1, 3), NOW_MS, &mut [(2, 1), (3, 1)]).await.unwrap();
+    let news = Rc::new(RefCell::new(Vec::new()));
+    let told = news.clone();
+    let run = async {
+        let link = Link::new(client, timeouts(), move |one| told.borrow_mut().push(one));
+        link.await_replicas();
+        link.await_replicas();
+        while news.borrow().iter().filter(|one| **one == LinkNews::Down("replicas")).count() < 3 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        signal(replica.pid(), Signal::SIGCONT);
+        while news.borrow().last() != Some(&LinkNews::Up) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, tokio::task::LocalSet::new().run_until(run)).await.unwrap();
+    assert!(lane::claim(&mut redis, id(0), (1, 4), NOW_MS, (2, 0)).await.unwrap().kept);
+}
