@@ -156,7 +156,7 @@ mod tests {
     }
 
     /// Every other command: a new one belongs here, or into [`READ_ONLY`].
-    const CHANGES: [&str; 22] = [
+    const CHANGES: [&str; 23] = [
         "account pause",
         "account resume",
         "campaign archive",
@@ -176,6 +176,7 @@ mod tests {
         "number resume",
         "pause",
         PROVEN,
+        "redis accept",
         "resume",
         "template pause",
         "template resume",
