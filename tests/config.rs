@@ -103,7 +103,8 @@ fn the_sample_names_every_key_and_shows_its_default() {
 }
 
 fn is_key_line(line: &str) -> bool {
-    line.split_once(" = ").is_some_and(|(key, _)| key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'))
+    line.split_once(" = ")
+        .is_some_and(|(key, _)| key.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_')))
 }
 
 #[test]
