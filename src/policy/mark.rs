@@ -28,6 +28,8 @@ pub struct Mark {
     pub version: u64,
     /// When an operator last said that this Redis is right as it is, by Redis' time in µs.
     pub accepted: u64,
+    /// When a process last found this Redis behind, by Redis' time in µs.
+    pub refused: u64,
     /// Ids of all campaigns, archived ones too.
     pub campaigns: BTreeMap<CampaignSeq, String>,
 }
@@ -49,6 +51,9 @@ pub enum Rollback {
         /// Its id.
         campaign: String,
     },
+    /// Another process found it behind, and nobody has accepted it since.
+    #[error("another process found it behind")]
+    Refused,
     /// Its last change is older than one that was seen.
     #[error("its last change is {} s older than one that was seen here", by.as_secs())]
     Older {
@@ -59,7 +64,7 @@ pub enum Rollback {
 
 /// Whether a Redis has got as far as it was known to have. What an operator accepted since is right.
 pub fn judge(mark: &Mark, found: &Mark) -> Result<(), Rollback> {
-    if mark.installation.is_empty() || found.accepted > mark.accepted {
+    if mark.installation.is_empty() || (found.accepted > mark.accepted && found.accepted > found.refused) {
         return Ok(());
     }
     if found.installation != mark.installation {
@@ -73,13 +78,21 @@ pub fn judge(mark: &Mark, found: &Mark) -> Result<(), Rollback> {
     if by > 0 || found.version < mark.version {
         return Err(Rollback::Older { by: Duration::from_micros(by) });
     }
-    Ok(())
+    // It may know all that we know and not what others know: whoever writes again writes only what is his own, and may die.
+    if found.refused > found.accepted { Err(Rollback::Refused) } else { Ok(()) }
+}
+
+impl Rollback {
+    /// Whether others must hear of it, who may not find it out: it is the installation's own Redis, and behind.
+    pub fn concerns_all(&self) -> bool {
+        matches!(self, Self::Lacks { .. } | Self::Older { .. })
+    }
 }
 
 impl Mark {
     /// As a file holds it.
     pub fn to_text(&self) -> String {
-        let Self { installation, folder, far, token, version, accepted, campaigns } = self;
+        let Self { installation, folder, far, token, version, accepted, campaigns, .. } = self;
         let who = format!("installation {installation}\nfolder {folder}\nfar {far}\n");
         let head = format!("{who}token {token}\nversion {version}\naccepted {accepted}\n");
         campaigns.iter().fold(head, |text, (seq, id)| text + &format!("campaign {seq} {id}\n"))
@@ -136,7 +149,8 @@ mod tests {
     fn mark() -> Mark {
         let campaigns = [(1, "a"), (2, "b c")].map(|(seq, id)| (CampaignSeq(seq), id.to_owned())).into();
         let (installation, folder) = ("i".to_owned(), "f".to_owned());
-        Mark { installation, folder, far: 8_000_000, token: 9_000_000, version: 7, accepted: 5, campaigns }
+        let (far, token, version, accepted, refused) = (8_000_000, 9_000_000, 7, 5, 0);
+        Mark { installation, folder, far, token, version, accepted, refused, campaigns }
     }
 
     #[test]
@@ -181,6 +195,10 @@ mod tests {
         (old.token, old.accepted) = (1, 4);
         assert!(judge(&mark(), &old).is_err());
         assert_eq!(judge(&Mark::default(), &mark()), Ok(()), "nothing is known yet");
+        let refused = Mark { refused: 8, ..mark() };
+        assert_eq!(judge(&mark(), &refused), Err(Rollback::Refused), "another process found it behind");
+        assert!(judge(&mark(), &Mark { accepted: 7, ..refused.clone() }).is_err(), "and again since");
+        assert_eq!(judge(&mark(), &Mark { accepted: 9, ..refused }), Ok(()));
     }
 
     #[test]

@@ -48,6 +48,9 @@ impl Guard {
         let mark = self.mark();
         let found = read(connection, &mark.folder).await?;
         if let Err(why) = judge(&mark, &found) {
+            if why.concerns_all() && found.refused <= found.accepted {
+                note(connection, "refused").await?;
+            }
             if !self.stopped.swap(true, Ordering::Relaxed) {
                 tracing::error!(
                     "redis is not as far as it was: {why}. Nothing is sent. Bring back the right Redis, or read \
@@ -70,19 +73,19 @@ impl Guard {
 /// How far a Redis is, for the data folder of this name.
 pub async fn read(connection: &mut Connection, folder: &str) -> Result<Mark, QueueError> {
     let mut pipeline = redis::pipe();
-    pipeline.cmd("HMGET").arg(keys::INSTALLATION).arg(&["name", "accepted"]);
+    pipeline.cmd("HMGET").arg(keys::INSTALLATION).arg(&["name", "accepted", "refused"]);
     pipeline.cmd("HGET").arg(keys::OWN).arg("token").cmd("GET").arg(keys::VERSION);
     pipeline.cmd("HGETALL").arg(keys::CAMPAIGNS).cmd("HGETALL").arg(keys::ARCHIVED);
     pipeline.cmd("HGET").arg(keys::FAR).arg(folder);
     type Reply = (
-        (Option<String>, Option<u64>),
+        (Option<String>, Option<u64>, Option<u64>),
         Option<u64>,
         Option<u64>,
         BTreeMap<String, u32>,
         BTreeMap<String, String>,
         Option<u64>,
     );
-    let ((name, accepted), token, version, there, archived, far): Reply =
+    let ((name, accepted, refused), token, version, there, archived, far): Reply =
         pipeline.query_async(connection).await?;
     let archived = archived
         .into_iter()
@@ -95,6 +98,7 @@ pub async fn read(connection: &mut Connection, folder: &str) -> Result<Mark, Que
         token: token.unwrap_or(0),
         version: version.unwrap_or(0),
         accepted: accepted.unwrap_or(0),
+        refused: refused.unwrap_or(0),
         campaigns,
     })
 }
@@ -111,10 +115,15 @@ pub async fn advance(connection: &mut Connection, mark: &mut Mark, now_us: u64) 
 
 /// Notes that an operator accepts Redis as it is. Every process that looks at it from now on agrees.
 pub async fn accept(connection: &mut Connection) -> Result<(), QueueError> {
+    note(connection, "accepted").await
+}
+
+/// Notes the time in a field of the installation.
+async fn note(connection: &mut Connection, field: &str) -> Result<(), QueueError> {
     let (seconds, micros): (u64, u64) = redis::cmd("TIME").query_async(connection).await?;
     let now_us = seconds * 1_000_000 + micros;
     let mut call = redis::cmd("HSET");
-    call.arg(keys::INSTALLATION).arg("accepted").arg(now_us);
+    call.arg(keys::INSTALLATION).arg(field).arg(now_us);
     let _: i64 = call.query_async(connection).await?;
     Ok(())
 }

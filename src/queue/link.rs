@@ -20,6 +20,10 @@ use crate::domain::ids::LaneId;
 /// First and longest pause between two tries.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 
+/// What is written again goes back so much further than what Redis may forget: a process remembers how far Redis was at its
+/// last look before that, and it looks every two seconds, later on a busy machine.
+const BEYOND: Duration = Duration::from_secs(10);
+
 /// What [`LinkNews::Down`] says of a Redis that the guard does not believe.
 pub const ROLLED_BACK: &str = "rolled_back";
 
@@ -76,7 +80,7 @@ impl Link {
     pub fn new(client: impl Into<Client>, timeouts: Timeouts, tell: impl Fn(LinkNews) + 'static) -> Self {
         let client = client.into();
         let inner = Inner {
-            recent: client.window().map(|window| RefCell::new(Recent::new(window))),
+            recent: client.window().map(|window| RefCell::new(Recent::new(window + BEYOND))),
             servers: RefCell::default(),
             client,
             timeouts,

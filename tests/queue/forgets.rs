@@ -172,6 +172,28 @@ async fn an_emptied_redis_is_not_believed_until_it_is_accepted() {
 }
 
 #[tokio::test]
+async fn an_old_backup_that_one_process_finds_behind_is_refused_by_all() {
+    let mut lab = Lab::start().await;
+    let () = lab.redis.hset("ct:installation", "name", "inst").await.unwrap();
+    let known = |token| Mark { installation: "inst".to_owned(), token, ..Mark::default() };
+    let (one, other) = (Guard::new(known(7)), Guard::new(known(1)));
+    let () = lab.redis.hset("ct:{own}", "token", 6).await.unwrap();
+    other.check(&mut lab.redis).await.unwrap();
+    assert!(matches!(one.check(&mut lab.redis).await, Err(QueueError::RolledBack(_))));
+    // The first one may die, and nobody else knows of what it did last; heartbeats raise the token meanwhile.
+    let () = lab.redis.hset("ct:{own}", "token", 9).await.unwrap();
+    for guard in [&one, &other] {
+        let error = guard.check(&mut lab.redis).await.unwrap_err();
+        assert!(error.to_string().contains("another process found it behind"), "{error}");
+    }
+    guard::accept(&mut lab.redis).await.unwrap();
+    for guard in [one, other] {
+        guard.check(&mut lab.redis).await.unwrap();
+        assert!(!guard.stopped());
+    }
+}
+
+#[tokio::test]
 async fn a_claim_counts_when_its_replica_has_it() {
     let master = Server::durable(&["--repl-diskless-sync-delay", "0"]);
     let replica = Server::durable(&["--replicaof", "127.0.0.1", &master.port.to_string()]);
