@@ -82,7 +82,8 @@ fn forget(trial: &mut Trial, how: Forgetting) {
     send_some(trial);
     exchange(&files, &old);
     send_some(trial);
-    trial.pass(Duration::from_secs(2));
+    // Older than what engines take for the last moments of a Redis that crashed.
+    trial.pass(Duration::from_secs(15));
     trial.full = true;
     trial.until("no file is being loaded", |trial| !trial.is_loading());
     match how {

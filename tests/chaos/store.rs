@@ -51,7 +51,10 @@ impl Store {
     pub(crate) fn keys(&self, way: u16) -> String {
         match &self.servers {
             Servers::Alone(_) => format!("url = \"redis://127.0.0.1:{way}\"\n"),
-            Servers::Cluster(all, _) => format!("url = \"{}\"\nmode = \"cluster\"\n", all.url()),
+            // Its masters have no replicas, and keep what they acknowledge.
+            Servers::Cluster(all, _) => {
+                format!("url = \"{}\"\nmode = \"cluster\"\nwait_replicas = 0\n", all.url())
+            }
             Servers::Sentinel(trio) => {
                 let url = trio.url();
                 format!("url = \"{url}\"\nmode = \"sentinel\"\nsentinel_master = \"{MASTER}\"\n")
