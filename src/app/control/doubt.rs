@@ -2,10 +2,10 @@
 //! campaigns that are over, and ends those whose clock is.
 //!
 //! What it costs does not depend on messages but on lanes: three fields of each are read, a bounded number of lanes at a
-//! time, and nothing more where nothing is in doubt. A campaign that is over is forgotten when nothing of it can be in
+//! time, and nothing more where nothing is in doubt. A campaign that waits for its hours costs nothing once all of it is settled. A campaign that is over is forgotten when nothing of it can be in
 //! doubt any more; its record says so.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use super::Control;
@@ -38,6 +38,8 @@ pub(super) struct DoubtBook {
     left: HashMap<NumberId, u64>,
     /// Numbers that send without receipts, and since when.
     silent: BTreeMap<NumberId, u64>,
+    /// Campaigns that wait for their hours, with nothing in doubt and nothing that could come to be.
+    calm: BTreeSet<CampaignSeq>,
     /// Campaigns that are over and may have messages in doubt.
     over: BTreeMap<CampaignSeq, Over>,
 }
@@ -162,7 +164,8 @@ impl Control {
     /// The campaigns to look at, from the cursor on.
     fn watched(&self) -> Vec<Watched> {
         let scale = self.config.time_scale;
-        let going = self.state.campaigns.iter().map(|(seq, known)| {
+        let calm = |seq: &CampaignSeq| self.quiet(*seq) && self.state.doubts.calm.contains(seq);
+        let going = self.state.campaigns.iter().filter(|(seq, _)| !calm(seq)).map(|(seq, known)| {
             let rules = Rules::new(&known.campaign, known.record.state, scale);
             Watched { seq: *seq, lanes: known.record.lanes(), rules, over_ms: None }
         });
@@ -205,6 +208,11 @@ impl Control {
                 // One lane that cannot be read must not keep the others waiting.
                 Err(error) => tracing::error!(%lane, %error, "its doubts cannot be looked at"),
             }
+        }
+        if !left && self.quiet(campaign.seq) {
+            self.state.doubts.calm.insert(campaign.seq);
+        } else {
+            self.state.doubts.calm.remove(&campaign.seq);
         }
         if again > 0 {
             self.wake(campaign).await?;
