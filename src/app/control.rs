@@ -124,6 +124,8 @@ pub(super) struct Knowledge {
     /// Whether we watched campaigns to their end in the last round.
     leads: bool,
     oldest_due: Duration,
+    /// What the board said last, and when.
+    said: Option<(super::board::Board, Mono)>,
     viewed_at: Mono,
     reread_at: Mono,
     drained: usize,

@@ -2,7 +2,7 @@
 //! for how long they may trust it; a list that could not be followed for [`StopsConfig::stale_after`] stops them.
 //!
 //! Following is a blocking read on a connection of its own, so that an opt-out is in force within milliseconds and an
-//! idle process asks Redis once a second.
+//! idle process asks Redis every other second.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -24,8 +24,8 @@ use crate::queue::stops::follow::{self, LOG_MAX, Taken};
 use crate::queue::stops::{StopList, log};
 use crate::sender::driver::Event;
 
-/// How long Redis may let us wait for an entry: half of the shortest `stops.stale_after`.
-const WAIT: Duration = Duration::from_secs(1);
+/// How long Redis may let us wait for an entry at most; less where the list must be fresher than twice that.
+const WAIT_MOST: Duration = Duration::from_secs(2);
 
 /// Pause after a look that failed.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -111,11 +111,11 @@ impl Stops {
 
     async fn follow(&self, leads: &impl Fn() -> bool, works: &mut bool) -> Result<(), QueueError> {
         // Beyond this a connection is as good as broken, and the next may work.
-        let response = self.timeouts.response.min(self.stale_after) + WAIT;
+        let response = self.timeouts.response.min(self.stale_after) + self.wait();
         let mut redis = self.client.connect(Timeouts { response, ..self.timeouts }).await?;
         loop {
             let began = clock::mono();
-            let entries = log::wait(&mut redis, self.list.version(), WAIT).await?;
+            let entries = log::wait(&mut redis, self.list.version(), self.wait()).await?;
             let (idle, whole) = (entries.is_empty(), entries.len() < log::SLICE);
             if follow::take(&self.list, entries) == Taken::Gap {
                 follow::load(&mut redis, &self.list).await?;
@@ -132,6 +132,10 @@ impl Stops {
                 self.look_at_length(&mut redis).await;
             }
         }
+    }
+
+    fn wait(&self) -> Duration {
+        WAIT_MOST.min(self.stale_after / 2)
     }
 
     /// Nothing came: either nothing was added, or Redis has lost what it had.

@@ -127,8 +127,9 @@ fn on_a_holiday_nothing_is_sent_and_a_million_rests_in_peace() {
             let line = info.lines().find_map(|line| line.strip_prefix("total_commands_processed:")).unwrap();
             line.parse().unwrap()
         };
-        // The first count of the campaign and the last of the other's end may still be under way.
-        tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+        // The first count of the campaign, the last of the other's end and the first look at its doubts, which comes
+        // within five seconds, may still be under way.
+        tokio::time::sleep(std::time::Duration::from_secs(7)).await;
         let before = commands().await;
         tokio::time::sleep(std::time::Duration::from_secs(5)).await;
         commands().await - before

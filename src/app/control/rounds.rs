@@ -1,6 +1,7 @@
 //! What control does once a round: counters, ends of campaigns, lanes for numbers that have none, and the board.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -17,6 +18,9 @@ use crate::queue::campaigns::{Fields, Guard};
 use crate::queue::lane::{self, LaneCounters};
 use crate::queue::{QueueError, campaigns, owner};
 use crate::sender::driver::{Event, ShardView};
+
+/// A board that says nothing new is published so often; it is kept for ten seconds.
+const SAY_AGAIN: Duration = Duration::from_secs(3);
 
 impl Control {
     /// Once a second: counters, ends, boards, and lanes for numbers that have none.
@@ -178,6 +182,23 @@ impl Control {
         self.metrics.set_blocked(&view.id, blocked);
     }
 
+    /// Whether a board says nothing new, and is not due again: an idle process need not say so every second.
+    fn says_the_same(&mut self, board: &Board) -> bool {
+        let mut said = board.clone();
+        // An instant that is told as a time differs by a millisecond each time.
+        said.numbers.iter_mut().for_each(|number| number.blocked_until_ms = None);
+        let now = clock::mono();
+        let fresh = self
+            .state
+            .said
+            .as_ref()
+            .is_some_and(|(before, at)| *before == said && now.since(*at) < SAY_AGAIN);
+        if !fresh {
+            self.state.said = Some((said, now));
+        }
+        fresh
+    }
+
     /// Says what every number is doing: to the metrics, and on the board that `status` reads.
     async fn publish(&mut self) -> Result<(), QueueError> {
         let mut views = Vec::new();
@@ -221,6 +242,9 @@ impl Control {
             }
         }
         self.tell_owners(&mut board);
+        if self.says_the_same(&board) {
+            return Ok(());
+        }
         let (node, text) = (self.ownership.node(), serde_json::to_string(&board).unwrap_or_default());
         self.link
             .call(async |redis| match owner::publish_status(redis, node, &text).await {
