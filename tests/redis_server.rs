@@ -271,9 +271,10 @@ async fn settings_that_lose_or_duplicate_are_refused() {
                     a crash could otherwise send messages twice";
     let evicts = "Redis has maxmemory-policy = allkeys-lru: set it to noeviction: \
                   any other policy throws messages away when memory is full";
-    let replica = "Redis has role = slave: a replica takes no writes: set redis.url to the master";
-    let cluster =
-        "Redis has cluster-enabled = yes: Redis Cluster is not supported yet: use a standalone Redis";
+    let replica = "Redis has role = slave: a replica takes no writes: set redis.url to the master, \
+                   or to the sentinels that know it (redis.mode = \"sentinel\")";
+    let cluster = "Redis has cluster-enabled = yes: set redis.mode = \"cluster\", \
+                   and let redis.url name some of its nodes";
     let with = |more: &[&'static str]| [&DURABLE[..], more].concat();
     for (settings, weak_is_fine, expect) in [
         (vec![], true, weak),

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- Writes again what this Redis may have forgotten of a lane: the last that is known of each message.
--- KEYS    1 meta  2 state  3 retry  4 log
+-- KEYS    1 meta  2 state  3 retry  4 log  5 doubt
 -- ARGV    1 token of the claims  2 now in wall ms  3 first index of the chunk  4 its last four bytes, or '' for any
 --         5 reason of a doubt  6 messages, lowest index first, 16 bytes each: index (u32), generation, state (15: given
 --           back), attempt, reason (u8 each), due in wall ms (f64)
@@ -19,6 +19,8 @@ end
 local n, following, ours = tonumber(meta[2]), tonumber(meta[3] or 0), tonumber(meta[1] or 0) == tonumber(ARGV[1])
 -- A later request was heard here: what was given back may have been claimed again.
 local forgot_release = ours and tonumber(meta[4] or 0) < tonumber(ARGV[7])
+local time = redis.call('TIME')
+local now = string.format('%.0f', tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000))
 local deltas, written, highest = {}, 0, -1
 local function count(field, by) deltas[field] = (deltas[field] or 0) + by end
 local function stands(state, reason, by)
@@ -54,6 +56,8 @@ for at = 1, #ARGV[6], 16 do
       stands(was, why, -1)
       stands(to, reason, 1)
       if to == 0 or to == 4 then redis.call('ZADD', KEYS[3], due, index) end
+      if to == 6 and was ~= 6 then redis.call('ZADD', KEYS[5], now, index) end
+      if was == 6 and to ~= 6 then redis.call('ZREM', KEYS[5], index) end
       written = written + 1
     end
   end

@@ -236,7 +236,7 @@ async fn write(
 ) -> Result<Option<u64>, QueueError> {
     let keys = LaneKeys::new(lane);
     let mut call = script::REPLAY.prepare_invoke();
-    call.key(&keys.meta).key(&keys.state).key(&keys.retry).key(&keys.log);
+    call.key(&keys.meta).key(&keys.state).key(&keys.retry).key(&keys.log).key(&keys.doubt);
     call.arg(known.token).arg(now_ms).arg(held.map_or(0, |held| held.first));
     call.arg(held.map(|held| held.tail.to_vec()).unwrap_or_default()).arg(reasons::OWNER_LOST);
     let mut packed = Vec::with_capacity(MESSAGE_BYTES * messages.len());
