@@ -43,7 +43,7 @@ pub struct Scope {
 /// One table of stops.
 #[derive(Debug, Default)]
 pub struct StopTable {
-    /// People by [`Packed`].
+    /// People by `Packed`.
     people: HashTable<u64>,
     /// People whose stops are not alike.
     mixed: HashMap<u64, Vec<Rule>>,
