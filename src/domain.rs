@@ -7,6 +7,7 @@ pub mod area;
 pub mod boleto;
 pub mod calendar;
 pub mod campaign;
+pub mod contact;
 pub mod document;
 pub mod doubt;
 pub mod format;

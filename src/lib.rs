@@ -63,6 +63,7 @@
 //! | when people may be written to | [`domain::calendar`], `config/calendars.toml`; for shards: [`app::hours`]; a campaign's own `hours`: [`domain::hours`] |
 //! | a campaign's share of the pace | `policy::shard::lane` |
 //! | who is not to be written to | [`domain::stop`], [`policy::stops`] (in memory), [`queue::stops`] (the log), [`app::stops`] (followed) |
+//! | how often a person may be written to | [`domain::contact`], [`policy::contacts`] (judged in memory), [`queue::cap`], `queue/cap.lua` (noted) |
 //! | when a campaign begins or pauses by itself (`--at`, `--first`, brake) | `app::control::stops`, [`policy::first`], [`policy::brake`] |
 //! | pause, ends of campaigns, signals | [`app::control`], [`app::serve`] |
 //! | what Meta says of numbers | [`policy::facts`], `app::control::facts` |
@@ -84,7 +85,7 @@
 //! | archives, retention, erasure of a person | [`app::archive`], [`app::retention`], [`app::erasure`] |
 //! | metrics, dashboard, alerts | [`metrics`], `grafana/carteiro.json`, `config/alerts.yml` |
 //! | **trials** | |
-//! | what the simulated Meta does, knows and reports | [`sim`]: `judge`, `library`, `webhook`; over HTTP/2: `streams` |
+//! | what the simulated Meta does, knows and reports | [`sim`]: `judge`, `library`, `webhook`, `contacts`; over HTTP/2: `streams` |
 //! | what `make chaos` does to real processes | `tests/chaos` |
 //! | the seeded simulation: processes, faults, deliberate defects, what must hold | `tests/simulation/`: `node`, `faults`, `mutants`, `judge` |
 //! | the demonstration, the figures | [`demo`], [`mod@bench`], [`rig`] |

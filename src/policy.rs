@@ -6,6 +6,7 @@ pub mod assign;
 pub mod brake;
 pub mod breaker;
 pub mod classify;
+pub mod contacts;
 pub mod doubt;
 pub mod facts;
 pub mod first;

@@ -7,6 +7,7 @@ pub mod again;
 pub mod agenda;
 pub mod archive;
 pub mod campaigns;
+pub mod cap;
 pub mod claims;
 pub mod client;
 mod cluster;

@@ -16,6 +16,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 pub use config::{SimConfig, SimError};
+pub use contacts::ContactCap;
 pub use ledger::{LagReport, LedgerReport, NumberReport};
 pub use library::Library;
 pub use plan::FaultPlan;
@@ -23,6 +24,7 @@ pub use webhook::{Told, WebhookConfig, WebhookPlan, WebhookReport, signed_body};
 
 mod codes;
 pub mod config;
+mod contacts;
 mod draw;
 mod hash;
 mod hours;

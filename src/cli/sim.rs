@@ -14,7 +14,7 @@ use nix::sys::signal::{SigSet, Signal};
 use crate::clock::WallMs;
 use crate::domain::calendar::parse_instant;
 use crate::limits;
-use crate::sim::{FaultPlan, Library, Server, SimConfig, SimError, Stopper, WebhookConfig};
+use crate::sim::{ContactCap, FaultPlan, Library, Server, SimConfig, SimError, Stopper, WebhookConfig};
 
 /// Simulate the Cloud API: limits, faults, and a ledger that judges what was sent.
 ///
@@ -43,7 +43,7 @@ pub struct SimArgs {
     /// those of config/campaigns are listed, and sends of any template are taken.
     #[arg(long, value_name = "PATH")]
     pub templates: Vec<PathBuf>,
-    /// Divides the times of the plan, latencies, stalls and the pair interval (rates stay).
+    /// Divides the times of the plan, latencies, stalls, the pair interval and days (rates stay).
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub time_scale: u32,
     /// Speak TLS with a certificate authority of its own.
@@ -55,6 +55,12 @@ pub struct SimArgs {
     /// Let a number write to one person as often as it likes.
     #[arg(long)]
     pub no_pair_limit: bool,
+    /// Count in the ledger what goes beyond so many messages to one person in 24 hours.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=16))]
+    pub contacts_per_day: Option<u32>,
+    /// The same for seven days.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=16))]
+    pub contacts_per_week: Option<u32>,
     /// Keep the ids of all messages taken, for GET /_sim/taken_ids.
     #[arg(long)]
     pub keep_ids: bool,
@@ -88,6 +94,7 @@ impl SimArgs {
             listen: self.listen,
             rate_per_s: self.rate,
             pair_limit: !self.no_pair_limit,
+            contacts: ContactCap { per_day: self.contacts_per_day, per_week: self.contacts_per_week },
             latency: self.latency,
             latency_p99: self.latency_p99,
             seed: self.seed,

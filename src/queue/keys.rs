@@ -19,6 +19,7 @@
 //! | `ct:{own}:offers` | hash | node → its numbers and their weights |
 //! | `ct:{own}:events` | channel | the new revision |
 //! | `ct:media:<account>` | hash | content (SHA-256 and type) → Meta's media id and when it was uploaded |
+//! | `ct:{h<class>}:cap:<bucket>:<stretch>` | list | contacts of a bucket of people in a stretch of a day: entries of the time within it (u32, ms) and notes of 11 bytes: person, number, generation, message |
 //! | `ct:erased` | set | keyed hashes of people who were erased |
 //! | `ct:erasures` | stream | proof of each erasure, without personal data |
 //! | `ct:{stop}` | stream | the stop list: entry `<version>-0` → up to 1,000 stops of one kind, packed |
@@ -33,6 +34,7 @@
 //! | `ct:far` | hash | data folder → µs of the last time that it found this Redis as far as it was |
 //! | `ct:layout` | string | version of this table |
 
+use crate::domain::contact::Place;
 use crate::domain::ids::{CampaignSeq, LaneId, NumberId};
 
 /// Version of the table above; a newer one in Redis is refused.
@@ -134,4 +136,10 @@ pub fn agenda(number: &NumberId) -> String {
 /// What a node last said of itself.
 pub fn node_status(node: &str) -> String {
     format!("ct:node:{node}:status")
+}
+
+/// The contacts of a bucket of people in a stretch of time. All of a class are of one slot.
+pub fn cap(place: Place, stretch: u64) -> String {
+    let Place { class, bucket } = place;
+    format!("ct:{{h{class}}}:cap:{bucket}:{stretch}")
 }

@@ -52,6 +52,7 @@ scripts! {
     SUPPRESS = "suppress.lua";
     STOP = "stop.lua";
     STOP_BASE = "stop_base.lua";
+    CAP = "cap.lua";
 }
 
 impl Script {

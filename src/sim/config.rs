@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::contacts::ContactCap;
 use super::library::{Library, LibraryError};
 use super::plan::{FaultPlan, PlanError};
 use super::webhook::WebhookConfig;
@@ -28,6 +29,8 @@ pub struct SimConfig {
     pub rate_per_s: u32,
     /// Whether one number may write to one person only every 6 s (with bursts). Default true.
     pub pair_limit: bool,
+    /// How often a person may be written to; the ledger counts what goes beyond. Default: any number of times.
+    pub contacts: ContactCap,
     /// Median time to answer. Default 0: at once, without a timer.
     pub latency: Duration,
     /// 99 of 100 answers take no longer; None: all take `latency`.
@@ -92,6 +95,7 @@ impl Default for SimConfig {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             rate_per_s: 80,
             pair_limit: true,
+            contacts: ContactCap::default(),
             latency: Duration::ZERO,
             latency_p99: None,
             seed: 0,

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::codes;
 use super::config::SimConfig;
+use super::contacts::ContactWatch;
 use super::draw::{FaultDraw, LatencyDraw};
 use super::hash::{Domain, Keys, Sharded};
 use super::hours::{self, Civil};
@@ -85,6 +86,7 @@ pub(crate) struct Judge {
     ids: Sharded<IdState>,
     people: Sharded<()>,
     pairs: PairLimiter,
+    contacts: Option<ContactWatch>,
     media: Media,
     taken_ids: Option<TakenIds>,
     lag: LagHistogram,
@@ -135,6 +137,7 @@ impl Judge {
             ids: Sharded::new(IDS_MAX),
             people: Sharded::new(IDS_MAX),
             pairs: PairLimiter::new(PAIR_INTERVAL / scale),
+            contacts: config.contacts.watches().then(|| ContactWatch::new(config.contacts, scale)),
             media: Media::new(MEDIA_LIFE / scale),
             taken_ids: config.keep_ids.then(TakenIds::default),
             lag: LagHistogram::default(),
@@ -255,12 +258,18 @@ impl Judge {
         if let Some(decision) = fault.and_then(|kind| self.fault_before(kind, &case)) {
             return Ok(decision);
         }
-        if self.config.pair_limit
-            && !self.pairs.admit(now, self.keys.words(Domain::Pair, [number as u64, person]))
-        {
-            self.counts.over_pair += 1;
-            let details = "too many messages from this number to the same person";
-            return Err(Refusal { code: codes::PAIR, details });
+        if self.config.pair_limit {
+            let pair = self.keys.words(Domain::Pair, [number as u64, person]);
+            let Some(borrowed) = self.pairs.admit(now, pair) else {
+                self.counts.over_pair += 1;
+                let details = "too many messages from this number to the same person";
+                return Err(Refusal { code: codes::PAIR, details });
+            };
+            self.counts.pair_exceeded += u64::from(borrowed);
+        }
+        if let Some(contacts) = &mut self.contacts {
+            let person = self.keys.words(Domain::Person, [person]);
+            self.counts.cap_exceeded += u64::from(contacts.taken(now, person, subject));
         }
         let area = message.phone.brazilian_area();
         let out = area.is_some_and(|area| hours::out_of_hours(area, self.civil.at(now)));

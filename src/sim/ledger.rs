@@ -36,6 +36,12 @@ pub struct LedgerReport {
     pub duplicate_people: u64,
     /// Takings at an hour or on a day at which the law of the person's state forbids them.
     pub out_of_hours: u64,
+    /// Takings by which a person was written to more often than `--contacts-per-day` and `--contacts-per-week` allow.
+    #[serde(default)]
+    pub cap_exceeded: u64,
+    /// Takings of a number within 6 s of another one of it to the same person: borrowed, and refused if it goes on.
+    #[serde(default)]
+    pub pair_exceeded: u64,
     /// Takings that never reach the person: the plan gives them up later, and a webhook says so.
     #[serde(default)]
     pub failed_later: u64,

@@ -36,21 +36,22 @@ impl PairLimiter {
         Self { interval, pairs: Sharded::new(PAIRS_MAX), sweep_at: vec![SWEEP_FLOOR; 256] }
     }
 
-    /// Whether the pair `key` may have a message now; one that may not leaves no trace.
-    pub(crate) fn admit(&mut self, now: Mono, key: u64) -> bool {
+    /// Whether the pair `key` may have a message now; one that may not leaves no trace. Some(true): it is borrowed, within
+    /// the interval of another.
+    pub(crate) fn admit(&mut self, now: Mono, key: u64) -> Option<bool> {
         let interval = self.interval;
         self.sweep(now, key);
         let Some(burst) = self.pairs.entry(key, || Burst { first: now, count: 0 }) else {
-            return true;
+            return Some(false);
         };
         if now >= burst.rests_until(interval) {
             *burst = Burst { first: now, count: 0 };
         }
         if burst.count >= BURST_MAX || now.since(burst.first) >= interval {
-            return false;
+            return None;
         }
         burst.count += 1;
-        true
+        Some(burst.count > 1)
     }
 
     /// Forgets finished pairs of one table whenever it has doubled, so that the cost per message stays constant.
@@ -79,13 +80,20 @@ mod tests {
     fn check(times_ms: &[u64], expect: &[bool]) {
         let mut limiter = PairLimiter::new(INTERVAL);
         let got: Vec<bool> =
-            times_ms.iter().map(|t| limiter.admit(Mono(Duration::from_millis(*t)), 1)).collect();
+            times_ms.iter().map(|t| limiter.admit(Mono(Duration::from_millis(*t)), 1).is_some()).collect();
         assert_eq!(got, expect, "{times_ms:?}");
     }
 
     #[test]
     fn one_message_per_interval_goes_on_for_ever() {
         check(&[0, 6_000, 12_000, 18_000], &[true; 4]);
+    }
+
+    #[test]
+    fn a_message_within_the_interval_of_another_is_borrowed() {
+        let mut limiter = PairLimiter::new(INTERVAL);
+        let mut admit = |ms| limiter.admit(Mono(Duration::from_millis(ms)), 1);
+        assert_eq!([0, 6_000, 11_999, 12_000].map(&mut admit), [Some(false), Some(false), Some(true), None]);
     }
 
     #[test]
@@ -107,7 +115,7 @@ mod tests {
         let mut limiter = PairLimiter::new(INTERVAL);
         for n in 0..200_000u64 {
             let key = n.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-            assert!(limiter.admit(Mono(Duration::from_millis(n)), key));
+            assert_eq!(limiter.admit(Mono(Duration::from_millis(n)), key), Some(false));
         }
         assert!(limiter.pairs.len() < 140_000, "{}", limiter.pairs.len());
     }

@@ -4,6 +4,7 @@
 
 mod again;
 mod claims;
+mod contacts;
 mod doubts;
 mod forgets;
 mod lab;

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::sim::contacts::ContactCap;
 use crate::sim::plan::FaultPlan;
 
 const TOKEN: Option<&[u8]> = Some(b"t");
@@ -121,6 +122,20 @@ fn a_pair_is_slowed_in_both_spellings_and_other_numbers_are_not() {
     judge.config.pair_limit = false;
     assert_eq!(answer(&send(&mut judge, 1, "7", "553187654321", None)), (200, None));
     assert_eq!(judge.report().over_pair, 1);
+}
+
+#[test]
+fn what_a_pair_borrows_and_what_goes_beyond_a_cap_is_counted() {
+    let mut judge = judge(0, "");
+    judge.contacts = Some(ContactWatch::new(ContactCap { per_day: Some(1), per_week: None }, 1));
+    send(&mut judge, 0, "7", "+5531987654321", Some("ct1.i.1.1.1.1"));
+    send(&mut judge, 6_000, "7", "553187654321", Some("ct1.i.1.1.1.2"));
+    let report = judge.report();
+    assert_eq!((report.cap_exceeded, report.pair_exceeded), (0, 0), "the same message, six seconds later");
+    send(&mut judge, 6_001, "7", "553187654321", Some("ct1.i.2.1.1.1"));
+    send(&mut judge, 6_002, "8", "553187654321", Some("ct1.i.3.1.1.1"));
+    let report = judge.report();
+    assert_eq!((report.cap_exceeded, report.pair_exceeded, report.taken), (2, 1, 4));
 }
 
 #[test]
