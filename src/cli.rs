@@ -19,11 +19,13 @@ pub mod man;
 pub mod message;
 pub mod output;
 pub mod person;
+mod phone;
 pub mod recipients;
 pub mod rollback;
 pub mod scope;
 pub mod serve;
 pub mod sim;
+pub mod stop;
 pub mod usage;
 pub mod webhooks;
 pub mod why;
@@ -109,6 +111,9 @@ pub enum Command {
     Pause(scope::AllArgs),
     /// Let everything go on that `pause --all` stopped.
     Resume(scope::AllArgs),
+    /// Say who is not to be written to, or about which debt.
+    #[command(subcommand, after_help = examples::STOP)]
+    Stop(stop::StopCommand),
     /// The life of a message or of a person, in words.
     Why(why::WhyArgs),
     /// Attempts, receipts and what people did.
@@ -196,6 +201,7 @@ fn dispatch(mut cli: Cli, deed: Option<&Deed>, out: Output) -> Result<Exit, CliE
             Command::Webhooks(command) => webhooks::run(command, &context).await,
             Command::Redis(command) => rollback::run(command, &context).await,
             Command::Person(command) => person::run(command, &context).await,
+            Command::Stop(command) => stop::run(command, &context).await,
             Command::Pause(args) => scope::run_all(scope::Change::Pause, &args, &context).await,
             Command::Resume(args) => scope::run_all(scope::Change::Resume, &args, &context).await,
             Command::Why(args) => why::run(&args, &context).await,

@@ -63,6 +63,7 @@
 //! | when people may be written to | [`domain::calendar`], `config/calendars.toml`; for shards: [`app::hours`]; a campaign's own `hours`: [`domain::hours`] |
 //! | a campaign's share of the pace | `policy::shard::lane` |
 //! | who is not to be written to | [`domain::stop`], [`policy::stops`] (in memory), [`queue::stops`] (the log), [`app::stops`] (followed) |
+//! | how people get into the stop list | by hand and by file: [`cli::stop`], [`intake::csv::stops`] |
 //! | how often a person may be written to | [`domain::contact`], [`policy::contacts`] (judged in memory), [`queue::cap`], `queue/cap.lua` (noted) |
 //! | when a campaign begins or pauses by itself (`--at`, `--first`, brake) | `app::control::stops`, [`policy::first`], [`policy::brake`] |
 //! | pause, ends of campaigns, signals | [`app::control`], [`app::serve`] |

@@ -197,7 +197,7 @@ fn columns_of_the_same_name() {
     let refused = read(format!("telefone;nome;valor;data;Nome\n{GOOD}")).unwrap_err();
     assert_eq!(
         refused,
-        "the file has the column `nome` more than once, and the campaign needs it for columns.variables.nome; rename one"
+        "the file has the column `nome` more than once, and it is needed for columns.variables.nome; rename one"
     );
     let others = format!("telefone;nome;valor;data;obs;obs\n{}", GOOD.replace('\n', ";a;b\n"));
     assert_eq!(rows(others), [good(2)]);

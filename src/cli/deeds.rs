@@ -6,13 +6,14 @@
 
 use clap::ArgMatches;
 
+use super::context::Context;
 use super::exit::{CliError, Exit};
 use crate::clock;
 use crate::config::Config;
 use crate::journal::operators::{self, Who};
 
 /// Commands that change nothing that matters to others; all of a group, or one of its verbs.
-const READ_ONLY: [&str; 18] = [
+const READ_ONLY: [&str; 19] = [
     "demo",
     "serve",
     "sim",
@@ -31,16 +32,20 @@ const READ_ONLY: [&str; 18] = [
     "number list",
     "template list",
     "account list",
+    "stop list",
 ];
 
-/// The command that leaves a line of its own once it has done its work.
-pub(super) const PROVEN: &str = "person erase";
+/// Commands that leave a line of their own once they have done their work.
+pub(super) const ERASE: &str = "person erase";
+pub(super) const STOP_ADD: &str = "stop add";
+pub(super) const STOP_REMOVE: &str = "stop remove";
+const PROVEN: [&str; 3] = [ERASE, STOP_ADD, STOP_REMOVE];
 
 /// Arguments that say to what a command was applied.
 const TARGETS: [&str; 4] = ["id", "campaign", "number", "file"];
 
 /// Arguments that are settings, never personal data.
-const SETTINGS: [&str; 12] = [
+const SETTINGS: [&str; 16] = [
     "all",
     "code",
     "first",
@@ -53,6 +58,10 @@ const SETTINGS: [&str; 12] = [
     "in_doubt",
     "keep",
     "rejects",
+    "kind",
+    "account",
+    "from",
+    "days_after",
 ];
 
 /// A command that is about to be run.
@@ -94,7 +103,7 @@ impl Deed {
     pub(super) fn done(&self, done: &Result<Exit, CliError>, actor: Option<&str>, config: &Config) {
         let exit = done.as_ref().map_or_else(|error| error.exit, |exit| *exit);
         // Refused or wrong: nothing was changed.
-        let proven = self.verb == PROVEN && done.is_ok();
+        let proven = PROVEN.contains(&self.verb.as_str()) && done.is_ok();
         if proven || matches!(exit, Exit::Usage | Exit::Refused) {
             return;
         }
@@ -109,6 +118,14 @@ impl Deed {
         if let Err(error) = operators::append(&config.journal.dir, "", &entry) {
             tracing::warn!(%error, "who did this is not in the journal");
         }
+    }
+}
+
+/// The line of a command that knows better than its arguments to whom or what it was applied.
+pub(super) fn prove(verb: &str, target: &str, detail: &str, context: &Context) {
+    let entry = Who::of_process(context.actor.as_deref()).did(clock::wall().0, verb, target, detail);
+    if let Err(error) = operators::append(&context.config.journal.dir, "", &entry) {
+        tracing::warn!(%error, "who did this is not in the journal");
     }
 }
 
@@ -152,11 +169,13 @@ mod tests {
         check(&["campaign", "create", "x/c.toml"], ["campaign create", "c.toml", ""]);
         check(&["--actor", "ana", "pause", "--all"], ["pause", "", "all=true"]);
         check(&["number", "resume", "200000000000001"], ["number resume", "200000000000001", ""]);
+        let import = &["stop", "import", "x/d.csv", "--kind", "do_not_contact", "--days-after", "30"];
+        check(import, ["stop import", "d.csv", "kind=do_not_contact days_after=30"]);
         check(&["number", "pause", "+55 11 98765-4321"], ["number pause", "(left out)", ""]);
     }
 
     /// Every other command: a new one belongs here, or into [`READ_ONLY`].
-    const CHANGES: [&str; 23] = [
+    const CHANGES: [&str; 26] = [
         "account pause",
         "account resume",
         "campaign archive",
@@ -175,9 +194,12 @@ mod tests {
         "number pause",
         "number resume",
         "pause",
-        PROVEN,
+        ERASE,
         "redis accept",
         "resume",
+        STOP_ADD,
+        "stop import",
+        STOP_REMOVE,
         "template pause",
         "template resume",
     ];

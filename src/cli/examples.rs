@@ -62,6 +62,26 @@ Examples:
 The campaign says template, numbers and priority: write priority = \"urgent\" in its file to overtake all others, and
 dedup = \"person_ref\" if one person may get several, each with a --ref of its own.";
 
+/// `carteiro stop`
+pub(super) const STOP: &str = "\
+A stop is in force in every process when the command returns; what is queued for the person or the debt is suppressed.
+
+Examples:
+  echo 11987654321 | carteiro stop add -
+  carteiro stop add --ref C-118 --kind paid --account 100000000000001
+  carteiro stop import nao-me-ligue.csv --kind do_not_contact --from-column cadastro --days-after 30
+  carteiro stop import clientes.csv --kind exempt --account 100000000000001
+  echo 11987654321 | carteiro stop list -
+  echo 11987654321 | carteiro stop remove - --kind optout --yes";
+
+/// `carteiro stop import`
+pub(super) const STOP_IMPORT: &str = "\
+The file is CSV with a header, read like recipients: any delimiter, UTF-8 or Windows-1252. People are in a column phone,
+telefone or celular; debts (paid, disputed) in ref, contrato or referencia; the first day of a do_not_contact in from or
+vigencia, as aaaa-mm-dd or dd/mm/aaaa. Importing a file again adds only what is missing.
+
+Ends with 3 when rows were rejected; they are in FILE.rejects.csv with line, code and reason.";
+
 /// `carteiro number`
 pub(super) const NUMBER: &str = "\
 Examples:

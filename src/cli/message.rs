@@ -5,7 +5,6 @@
 //! campaign `priority = "urgent"`.
 
 use std::collections::BTreeMap;
-use std::io::BufRead;
 
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -14,6 +13,7 @@ use super::campaign::test::given;
 use super::campaign::world::{definition, pool};
 use super::context::Context;
 use super::exit::{CliError, Exit};
+use super::phone;
 use crate::app::media;
 use crate::app::store::Store;
 use crate::clock;
@@ -70,26 +70,12 @@ pub struct SendArgs {
 /// Runs the command.
 pub async fn run(command: MessageCommand, context: &Context) -> Result<Exit, CliError> {
     let MessageCommand::Send(args) = command;
-    let phone = phone(&args.to)?;
+    let phone = phone::read(&args.to, "bad_phone", "--to")?;
     if args.reference.len() > REFERENCE_MAX_BYTES || args.reference.contains(char::is_control) {
         let message = format!("the reference must be one line of at most {REFERENCE_MAX_BYTES} bytes");
         return Err(CliError::usage("usage", message).field("--ref"));
     }
     context.with_store(async |store| send(phone, &args, store, context).await).await
-}
-
-fn phone(text: &str) -> Result<Phone, CliError> {
-    let mut line = String::new();
-    let text = if text == "-" {
-        let read = std::io::stdin().lock().read_line(&mut line);
-        read.map_err(|error| CliError::new(Exit::Failed, "unreadable", error.to_string()))?;
-        line.trim()
-    } else {
-        text
-    };
-    Phone::parse(text).map_err(|error| {
-        CliError::usage("bad_phone", format!("the phone {error}; nothing was queued")).field("--to")
-    })
 }
 
 async fn send(phone: Phone, args: &SendArgs, store: &mut Store, context: &Context) -> Result<Exit, CliError> {

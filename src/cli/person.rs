@@ -2,7 +2,6 @@
 //!
 //! Nothing here prints or keeps the phone: it comes in, becomes a keyed hash, and is gone.
 
-use std::io::BufRead;
 use std::time::Duration;
 
 use crate::queue::connection::Connection;
@@ -13,6 +12,7 @@ use super::context::Context;
 use super::deeds;
 use super::exit::{CliError, Exit};
 use super::output::{count, counted, span};
+use super::phone;
 use crate::app::erasure::{self as people, Traces};
 use crate::app::store::Store;
 use crate::clock;
@@ -64,20 +64,8 @@ pub async fn run(command: PersonCommand, context: &Context) -> Result<Exit, CliE
         let message = "the phone comes from standard input, so nobody can be asked; nothing was changed";
         return Err(CliError::not_confirmed(message).hint("add --yes if it shall be done"));
     }
-    let phone = phone(&args.phone)?;
+    let phone = phone::read(&args.phone, "no_phone", "PHONE")?;
     context.with_store(async |store| erase(phone, &args, store, context).await).await
-}
-
-fn phone(text: &str) -> Result<Phone, CliError> {
-    let mut line = String::new();
-    let text = if text == "-" {
-        let read = std::io::stdin().lock().read_line(&mut line);
-        read.map_err(|error| CliError::new(Exit::Failed, "unreadable", error.to_string()))?;
-        line.trim()
-    } else {
-        text
-    };
-    Phone::parse(text).map_err(|error| CliError::usage("no_phone", error.to_string()).field("PHONE"))
 }
 
 async fn erase(
@@ -123,7 +111,7 @@ fn prove(proof: &Proof<'_>, suppressed: &[u64], who: &Who, context: &Context) {
     let campaigns = counted(suppressed.len() as u64, "campaign");
     let reason = if proof.reason.is_empty() { "no reason given" } else { proof.reason };
     let detail = format!("erased: {} suppressed, traces in {campaigns}; {reason}", counted(sum, "message"));
-    let entry = who.did(proof.at_ms, deeds::PROVEN, "", &detail);
+    let entry = who.did(proof.at_ms, deeds::ERASE, "", &detail);
     if let Err(error) = operators::append(&context.config.journal.dir, "", &entry) {
         tracing::warn!(%error, "the proof of the erasure is in redis, but not in the journal");
     }

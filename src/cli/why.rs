@@ -9,18 +9,22 @@ mod story;
 use std::collections::HashMap;
 
 use clap::Args;
+use serde_json::Value;
 
 use self::find::Found;
 use super::campaign::world::World;
 use super::context::Context;
 use super::exit::{CliError, Exit};
+use super::stop::list as stop_list;
+use crate::app::stops;
 use crate::app::store::Store;
 use crate::clock;
 use crate::domain::ids::MessageId;
-use crate::domain::person::Phone;
+use crate::domain::person::{PersonKey, Phone};
 use crate::intake::guards::Erased;
 use crate::journal::{self, Entry, Wanted};
 use crate::queue::erasure;
+use crate::queue::stops::{StopList, follow};
 
 /// Entries of the journal that are told of one message, and actions of one campaign, at most.
 const ENTRIES_MAX: usize = 500;
@@ -58,7 +62,9 @@ pub async fn run(args: &WhyArgs, context: &Context) -> Result<Exit, CliError> {
 async fn tell(args: &WhyArgs, store: &mut Store, context: &Context) -> Result<Exit, CliError> {
     let asked = asked(&args.what, &store.installation.name)?;
     let key = store.installation.key;
+    let list = stops::list(store, 0);
     let redis = &mut store.connection;
+    follow::load(redis, &list).await?;
     let erased = Erased::new(erasure::all(redis).await?, key);
     let mut found = match &asked {
         Asked::Message(message) => find::message(redis, *message, &erased).await?,
@@ -73,21 +79,9 @@ async fn tell(args: &WhyArgs, store: &mut Store, context: &Context) -> Result<Ex
     }
     let world = World::read(redis).await?;
     if found.is_empty() {
-        let nothing = match asked {
-            Asked::Person(_) => "no campaign holds a message to this person",
-            Asked::Line(..) => {
-                "no loaded message came from this line: it was a duplicate or rejected, or never loaded"
-            }
-            Asked::Message(_) => "there is no such message: its campaign is gone, or its lane is shorter",
-        };
-        let error = CliError::new(Exit::Failed, "not_found", nothing);
-        return Err(match asked {
-            Asked::Line(_, line) => {
-                error.hint(format!("look for line {line} in FILE.rejects.csv and FILE.duplicates.csv"))
-            }
-            Asked::Person(_) | Asked::Message(_) => error,
-        });
+        return Err(not_found(&asked, &list, context));
     }
+    find_stops(&mut found, &list, context)?;
     let past = past(&found, context)?;
     let table = context.error_table()?;
     let now_ms = clock::wall().0;
@@ -113,6 +107,46 @@ async fn tell(args: &WhyArgs, store: &mut Store, context: &Context) -> Result<Ex
         context.out.hint(format!("there is no journal in {dir}: this is what Redis knows"));
     }
     Ok(Exit::Done)
+}
+
+/// What the stop list says of the people behind these messages.
+fn find_stops(found: &mut [Found], list: &StopList, context: &Context) -> Result<(), CliError> {
+    let mut of: HashMap<PersonKey, Vec<(Value, String)>> = HashMap::new();
+    for one in found {
+        let Some(person) = one.person else { continue };
+        let stops = match of.get(&person) {
+            Some(known) => known.clone(),
+            None => stop_list::of_person(person, list, context)?,
+        };
+        one.stops.clone_from(&stops);
+        of.insert(person, stops);
+    }
+    Ok(())
+}
+
+fn not_found(asked: &Asked, list: &StopList, context: &Context) -> CliError {
+    let nothing = match asked {
+        Asked::Person(phone) => {
+            // A journal that cannot be read tells no since; that is not what was asked for.
+            let stops = stop_list::of_person(phone.person(), list, context).unwrap_or_default();
+            let stops: String = stops.iter().map(|(_, stop)| format!("; in the stop list: {stop}")).collect();
+            format!("no campaign holds a message to this person{stops}")
+        }
+        Asked::Line(..) => {
+            "no loaded message came from this line: it was a duplicate or rejected, or never loaded"
+                .to_owned()
+        }
+        Asked::Message(_) => {
+            "there is no such message: its campaign is gone, or its lane is shorter".to_owned()
+        }
+    };
+    let error = CliError::new(Exit::Failed, "not_found", nothing);
+    match asked {
+        Asked::Line(_, line) => {
+            error.hint(format!("look for line {line} in FILE.rejects.csv and FILE.duplicates.csv"))
+        }
+        Asked::Person(_) | Asked::Message(_) => error,
+    }
 }
 
 /// Lanes and journal still hold an erased person for a while; nothing reads them out.

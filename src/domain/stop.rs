@@ -5,6 +5,7 @@
 
 use jiff::civil::Date;
 
+use super::format::{DateInput, Fact, Format};
 use crate::clock::WallMs;
 
 /// Why somebody is not to be written to. The numbers are stored: they are never reused.
@@ -41,6 +42,9 @@ pub enum Subject {
 /// A civil day of Brasília, counted from the last day of 2019: `0` is before every other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StopDay(u16);
+
+/// The first day that is counted.
+const FIRST: Date = Date::constant(2020, 1, 1);
 
 /// Days from 1970-01-01 to 2019-12-31.
 const DAY_ZERO: u64 = 18_261;
@@ -83,6 +87,11 @@ impl StopKind {
             Self::Disputed => "disputed",
             Self::Exempt => "exempt",
         }
+    }
+
+    /// The kind of a word.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == word)
     }
 
     /// The words for people.
@@ -136,6 +145,17 @@ impl StopDay {
     pub fn of(date: Date) -> Option<Self> {
         let days = Date::constant(2019, 12, 31).until(date).ok()?.get_days();
         u16::try_from(days).ok().map(Self).filter(|day| (Self(1)..=Self::MAX).contains(day))
+    }
+
+    /// A day as files write it, `aaaa-mm-dd` or `dd/mm/aaaa`, and so many days behind it; None: it is no day.
+    pub fn parse(text: &str, days_after: u16) -> Option<Self> {
+        let mut shown = String::new();
+        let Ok(Fact::Date(date)) = Format::Date(DateInput::DayMonthYear).apply(text, &mut shown) else {
+            return None;
+        };
+        let date = date.checked_add(jiff::Span::new().days(i64::from(days_after))).ok()?;
+        // Before the first day that is counted, it is always.
+        Some(Self::of(date).unwrap_or(if date < FIRST { Self::AT_ONCE } else { Self::MAX }))
     }
 
     /// The day at an instant.
@@ -194,6 +214,10 @@ mod tests {
         assert_eq!(day("2020-01-01"), Some(StopDay(1)));
         assert_eq!((day("2019-12-31"), day("2110-01-01")), (None, None));
         assert_eq!(day("2027-02-09").and_then(StopDay::date), Some(Date::constant(2027, 2, 9)));
+        let parsed = |text| StopDay::parse(text, 30).and_then(StopDay::date);
+        assert_eq!(parsed("2026-01-10"), Some(Date::constant(2026, 2, 9)));
+        assert_eq!(parsed("10/01/2026"), parsed("2026-01-10"));
+        assert_eq!((parsed("01/10/2009"), parsed("10/1/2026"), parsed("")), (None, None, None));
         assert_eq!((StopDay::AT_ONCE.date(), at("1999-01-01T00:00:00Z")), (None, StopDay::AT_ONCE));
     }
 }

@@ -50,7 +50,7 @@ struct Names {
 }
 
 /// What is wrong with a row, and the column at fault.
-type RowFault<'a> = (RowError, Option<&'a str>);
+pub(crate) type RowFault<'a> = (RowError, Option<&'a str>);
 
 impl Scratch {
     pub(crate) fn new(campaign: &Campaign) -> Self {
@@ -213,23 +213,29 @@ impl RowChecks {
     ) -> Result<&'a str, RowFault<'a>> {
         let Some(column) = column else { return Ok("") };
         let key = field(text, raw.spans[column])?.1;
-        // Most keys are so short that their characters need no counting.
-        if key.len() > KEY_MAX_CHARS && key.chars().count() > KEY_MAX_CHARS {
-            return Err((RowError::KeyTooLong, Some(name)));
-        }
-        if key.bytes().any(|byte| byte < b' ' || byte == 0x7f) {
-            return Err((RowError::KeyControl, Some(name)));
-        }
-        if is_spreadsheet_number(key) {
-            return Err((RowError::Value(ValueError::Format(FormatError::Scientific)), Some(name)));
-        }
+        check_key(key).map_err(|error| (error, Some(name)))?;
         Ok(key)
     }
 }
 
+/// What no reference and no debtor's key may be.
+pub(crate) fn check_key(key: &str) -> Result<(), RowError> {
+    // Most keys are so short that their characters need no counting.
+    if key.len() > KEY_MAX_CHARS && key.chars().count() > KEY_MAX_CHARS {
+        return Err(RowError::KeyTooLong);
+    }
+    if key.bytes().any(|byte| byte < b' ' || byte == 0x7f) {
+        return Err(RowError::KeyControl);
+    }
+    if is_spreadsheet_number(key) {
+        return Err(RowError::Value(ValueError::Format(FormatError::Scientific)));
+    }
+    Ok(())
+}
+
 /// A field without the spaces around it, and where it lies. A field of a quoted record may begin or end within a
 /// character that its neighbour completes: then neither is UTF-8.
-fn field<'a>(text: &'a str, (from, to): Span) -> Result<(Span, &'a str), RowFault<'a>> {
+pub(crate) fn field<'a>(text: &'a str, (from, to): Span) -> Result<(Span, &'a str), RowFault<'a>> {
     let whole = text.get(from as usize..to as usize).ok_or((RowError::NotUtf8, None))?;
     let led = whole.trim_start();
     let trimmed = led.trim_end();

@@ -16,6 +16,7 @@ use crate::domain::campaign::Campaign;
 
 pub(crate) mod header;
 mod records;
+pub mod stops;
 
 pub use self::header::Layout;
 pub(crate) use self::header::REJECT_COLUMNS;
@@ -60,10 +61,7 @@ impl<R: Read> RowReader<R> {
             return Ok(None);
         };
         let raw = RawRecord { bytes: self.records.bytes(&record), spans: self.records.spans() };
-        let fault = record.fault.map(|fault| match fault {
-            Fault::TooLong => RecordFault { error: RowError::RecordTooLong, column: None },
-            Fault::UnclosedQuote => RecordFault { error: RowError::UnclosedQuote, column: None },
-        });
+        let fault = record.fault.map(|fault| RecordFault { error: fault.into(), column: None });
         Ok(Some(self.checks.outcome(record.line, fault, raw, &mut self.scratch)))
     }
 
@@ -81,6 +79,15 @@ impl<R: Read> RowReader<R> {
     /// The file's own columns and delimiter, for its rejects file.
     pub fn layout(&self) -> &Layout {
         self.checks.layout()
+    }
+}
+
+impl From<Fault> for RowError {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::TooLong => Self::RecordTooLong,
+            Fault::UnclosedQuote => Self::UnclosedQuote,
+        }
     }
 }
 

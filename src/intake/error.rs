@@ -51,24 +51,22 @@ pub enum InputError {
         /// The column with the phone, from 1.
         position: usize,
     },
-    /// A column that the campaign names is not there.
-    #[error("the file has no column `{column}`, which the campaign needs for {purpose}; {hint}")]
+    /// A column that is needed is not there.
+    #[error("the file has no column `{column}`, which is needed for {purpose}; {hint}")]
     MissingColumn {
-        /// The column as the campaign file names it.
+        /// The column as it was named.
         column: String,
-        /// What the campaign file uses it for, such as `columns.phone`.
+        /// What it is for, such as `columns.phone`.
         purpose: String,
         /// The nearest column, and the columns that are there.
         hint: String,
     },
-    /// A column that the campaign names is there twice.
-    #[error(
-        "the file has the column `{column}` more than once, and the campaign needs it for {purpose}; rename one"
-    )]
+    /// A column that is needed is there twice.
+    #[error("the file has the column `{column}` more than once, and it is needed for {purpose}; rename one")]
     DuplicateColumn {
-        /// The column as the campaign file names it.
+        /// The column as it was named.
         column: String,
-        /// What the campaign file uses it for.
+        /// What it is for.
         purpose: String,
     },
     /// A first line that is no JSON object.

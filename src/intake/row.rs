@@ -123,6 +123,12 @@ pub enum RowError {
     /// A value of the template.
     #[error("{0}")]
     Value(ValueError),
+    /// A day from which a stop holds.
+    #[error("is no day written as aaaa-mm-dd or dd/mm/aaaa")]
+    NoDay,
+    /// The reference is what a stop speaks of.
+    #[error("is empty: there is no debt to stop")]
+    NoDebt,
     /// The reference is needed to tell debts apart.
     #[error("is empty, and the campaign tells debts apart by it")]
     NoReference,
@@ -240,7 +246,8 @@ impl RowError {
             Self::Value(error) => error.reason_code(),
             Self::Erased => "erased",
             Self::File(fault) => fault.reason_code(),
-            Self::NoReference => "reference_empty",
+            Self::NoReference | Self::NoDebt => "reference_empty",
+            Self::NoDay => "no_day",
             Self::KeyTooLong => "key_too_long",
             Self::KeyControl => "key_control",
         }

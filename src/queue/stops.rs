@@ -16,5 +16,15 @@ pub mod follow;
 mod list;
 pub mod log;
 
+use crate::domain::stop::StopKind;
+
 pub use batch::{BATCH_MAX, Batch, Op, Who};
-pub use list::StopList;
+pub use list::{StopList, Tally};
+
+/// What a stop is called in the journal: entries that speak of the same stop begin alike.
+pub fn words(kind: StopKind, account: Option<&str>) -> String {
+    match account {
+        Some(account) => format!("{}, account {account}", kind.as_str()),
+        None => format!("{}, all accounts", kind.as_str()),
+    }
+}

@@ -34,6 +34,9 @@ const CHANGING: &[(&str, &[&str])] = &[
     ("person erase", &["11981000001"]),
     ("redis accept", &[]),
     ("resume", &["--all"]),
+    ("stop add", &["--ref", "C1", "--kind", "paid"]),
+    ("stop import", &["dnc.csv", "--kind", "do_not_contact"]),
+    ("stop remove", &["--ref", "C9", "--kind", "paid"]),
     ("template pause", &["100/aviso"]),
     ("template resume", &["100/aviso"]),
 ];
@@ -63,6 +66,7 @@ const READING: &[&str] = &[
     "recipients generate",
     "serve",
     "sim",
+    "stop list",
     "template list",
     "webhooks check",
     "why",
@@ -96,6 +100,8 @@ fn full() -> Place {
     place.ok(&["campaign", "pause", "paused"]);
     place.ok(&["campaign", "cancel", "over", "--yes"]);
     place.ok(&["number", "pause", "201"]);
+    place.ok(&["stop", "add", "--ref", "C9", "--kind", "paid"]);
+    place.write("dnc.csv", "telefone,from\n11987654321,2026-01-01\n");
     place.write("new.toml", &CAMPAIGN.replace("\"teste\"", "\"new\""));
     place
 }

@@ -207,6 +207,7 @@ fn steps(trial: &mut Trial) {
     trial.run("campaign resolve", &["teste", "--resend", "--in-doubt", "--yes"], 0);
     trial.run("campaign status", &["teste", "--watch"], 0);
     by_hand(trial);
+    stops(trial);
     drop(engine);
     taken_away(trial);
     trial.create("outra");
@@ -274,6 +275,21 @@ fn by_hand(trial: &mut Trial) {
     trial.run("campaign resume", &["terceira"], 0);
     trial.run("campaign pause", &["terceira"], 0);
     trial.run("campaign cancel", &["terceira", "--yes"], 0);
+}
+
+/// Who is not to be written to.
+fn stops(trial: &mut Trial) {
+    trial.place.write("dnc.csv", "telefone;from\n11981000001;2026-01-01\n11981000002;31/12/2099\nx;\n");
+    let debt = ["--ref", "C1", "--kind", "paid"];
+    trial.run("stop add", &[&debt[..], &["--dry-run"]].concat(), 0);
+    trial.run("stop add", &debt, 0);
+    trial.run("stop import", &["dnc.csv", "--kind", "do_not_contact", "--dry-run"], 3);
+    trial.run("stop import", &["dnc.csv", "--kind", "do_not_contact"], 3);
+    trial.run("stop list", &[], 0);
+    trial.run("stop list", &["--ref", "C1"], 0);
+    trial.run("why", &["11981000001"], 0);
+    trial.run("stop remove", &[&debt[..], &["--dry-run"]].concat(), 0);
+    trial.run("stop remove", &[&debt[..], &["--yes"]].concat(), 0);
 }
 
 /// What leaves Redis for good.

@@ -123,6 +123,24 @@ fn phones_in_campaign_files_and_configurations() {
 }
 
 #[test]
+fn people_who_are_stopped() {
+    let mut ears = ears();
+    let phone = format!("(11) 9{}-{}", &PHONE[..4], &PHONE[4..]);
+    assert_eq!(ears.hear(&["stop", "add", "-", "--kind", "wrong_person"], &phone), 0);
+    assert_eq!(ears.hear(&["stop", "list", "-"], &phone), 0);
+    assert_eq!(ears.hear(&["stop", "list"], ""), 0);
+    assert_eq!(ears.hear(&["stop", "add", "-"], &format!("{phone}9")), 2);
+    let rows = format!("{phone},{NAME}\n{phone}99,{NAME}\n\"{phone},{NAME}\n");
+    ears.place.write("s.csv", &format!("telefone,nome\n{rows}"));
+    assert_eq!(ears.hear(&["stop", "import", "s.csv", "--kind", "optout"], ""), 3);
+    ears.place.write("s.csv", &rows);
+    assert_eq!(ears.hear(&["stop", "import", "s.csv", "--kind", "optout"], ""), 2);
+    assert_eq!(ears.hear(&["stop", "remove", "-", "--kind", "wrong_person", "--yes"], &phone), 0);
+    assert_eq!(ears.hear(&["journal", "show"], ""), 0);
+    assert!(ears.heard > 500);
+}
+
+#[test]
 fn phones_where_ids_belong() {
     let mut ears = ears();
     for phone in
@@ -138,6 +156,12 @@ fn phones_where_ids_belong() {
             &["template", "pause", phone],
             &["campaign", phone],
             &["campaign", "list", phone],
+            &["stop", "add", phone],
+            &["stop", "remove", phone, "--yes"],
+            &["stop", "list", phone],
+            &["stop", "add", "--ref", "C1", "--kind", phone],
+            &["stop", "add", "--ref", "C1", "--kind", "paid", "--account", phone],
+            &["stop", "import", "a.csv", "--kind", "optout", "--account", phone],
             &["man", phone],
             &["sim", "--rate", phone],
             &["completions", phone],

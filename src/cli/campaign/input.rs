@@ -30,36 +30,15 @@ pub struct InputArgs {
 
 /// Where rejects and duplicates go. They may not overwrite the input, nor push an older rejects file over it.
 pub fn paths_beside(args: &LoadArgs) -> Result<(PathBuf, PathBuf), CliError> {
-    let from_stdin = args.file == Path::new("-");
-    for (given, option) in [(&args.rejects, "--rejects"), (&args.duplicates, "--duplicates")] {
-        if given.as_deref() == Some(Path::new("-")) {
-            let message = "rejected and repeated rows hold personal data, so they go to a file and never to standard output";
-            return Err(CliError::usage("usage", message)
-                .field(option)
-                .hint(format!("name a file with {option}")));
+    let rejects = rejects_beside(&args.file, args.rejects.as_deref(), &args.id)?;
+    let duplicates = beside(args.duplicates.as_deref(), "--duplicates", || {
+        if from_stdin(&args.file) {
+            PathBuf::from(format!("{}.duplicates.csv", args.id))
+        } else {
+            duplicates_beside(&args.file)
         }
-    }
-    let beside = |given: &Option<PathBuf>, end: &str, default: fn(&Path) -> PathBuf| match given {
-        Some(path) => path.clone(),
-        None if from_stdin => PathBuf::from(format!("{}.{end}", args.id)),
-        None => default(&args.file),
-    };
-    let rejects = beside(&args.rejects, "rejects.csv", RejectWriter::path_beside);
-    let duplicates = beside(&args.duplicates, "duplicates.csv", duplicates_beside);
-    let same = |one: &Path| {
-        let (one, input) = (std::fs::metadata(one).ok()?, std::fs::metadata(&args.file).ok()?);
-        ((one.dev(), one.ino()) == (input.dev(), input.ino())).then_some(())
-    };
-    let mut kept = rejects.as_os_str().to_owned();
-    kept.push("~");
-    if !from_stdin && (same(&rejects).is_some() || same(Path::new(&kept)).is_some()) {
-        let message =
-            format!("the rejects file {} would overwrite the input; nothing was loaded", rejects.display());
-        return Err(CliError::usage("rejects_is_input", message)
-            .field("--rejects")
-            .hint("name another file with --rejects"));
-    }
-    if (!from_stdin && same(&duplicates).is_some()) || duplicates == rejects {
+    })?;
+    if is_input(&args.file, &duplicates) || duplicates == rejects {
         let message = format!(
             "the duplicates file {} would overwrite the input or the rejects; nothing was loaded",
             duplicates.display()
@@ -69,6 +48,53 @@ pub fn paths_beside(args: &LoadArgs) -> Result<(PathBuf, PathBuf), CliError> {
             .hint("name another file with --duplicates"));
     }
     Ok((rejects, duplicates))
+}
+
+/// Where rejects go: to the file that was named, else beside the input, else into one of this name.
+pub fn rejects_beside(file: &Path, given: Option<&Path>, name: &str) -> Result<PathBuf, CliError> {
+    let rejects = beside(given, "--rejects", || {
+        if from_stdin(file) {
+            PathBuf::from(format!("{name}.rejects.csv"))
+        } else {
+            RejectWriter::path_beside(file)
+        }
+    })?;
+    let mut kept = rejects.as_os_str().to_owned();
+    kept.push("~");
+    if is_input(file, &rejects) || is_input(file, Path::new(&kept)) {
+        let message =
+            format!("the rejects file {} would overwrite the input; nothing was loaded", rejects.display());
+        return Err(CliError::usage("rejects_is_input", message)
+            .field("--rejects")
+            .hint("name another file with --rejects"));
+    }
+    Ok(rejects)
+}
+
+fn from_stdin(file: &Path) -> bool {
+    file == Path::new("-")
+}
+
+fn beside(
+    given: Option<&Path>,
+    option: &str,
+    default: impl FnOnce() -> PathBuf,
+) -> Result<PathBuf, CliError> {
+    match given {
+        Some(path) if from_stdin(path) => {
+            let message = "rejected and repeated rows hold personal data, so they go to a file and never to standard output";
+            let hint = format!("name a file with {option}");
+            Err(CliError::usage("usage", message).field(option).hint(hint))
+        }
+        Some(path) => Ok(path.to_owned()),
+        None => Ok(default()),
+    }
+}
+
+/// Whether a file is the input itself.
+fn is_input(input: &Path, other: &Path) -> bool {
+    let id = |path: &Path| std::fs::metadata(path).ok().map(|data| (data.dev(), data.ino()));
+    !from_stdin(input) && id(other).is_some() && id(other) == id(input)
 }
 
 /// What the arguments say about the input.

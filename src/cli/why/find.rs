@@ -1,12 +1,14 @@
 //! Finds messages in Redis: by id, by line of their file, by person.
 
+use serde_json::Value;
+
 use crate::queue::connection::Connection;
 
 use super::super::campaign::world::definition;
 use super::super::exit::CliError;
 use crate::domain::campaign::Campaign;
 use crate::domain::ids::{CampaignSeq, LaneId, MessageId, NumberId};
-use crate::domain::person::Phone;
+use crate::domain::person::{PersonKey, Phone};
 use crate::domain::record::{RECORD_BYTES, Record};
 use crate::intake::guards::Erased;
 use crate::intake::lanes::{HashKey, Lanes};
@@ -34,6 +36,9 @@ pub(super) struct Found {
     pub(super) due_ms: Option<u64>,
     /// Its person was erased.
     pub(super) erased: bool,
+    pub(super) person: Option<PersonKey>,
+    /// What the stop list says of the person, as JSON and as text.
+    pub(super) stops: Vec<(Value, String)>,
 }
 
 /// `campaign.lane.index`, with or without a generation.
@@ -170,5 +175,7 @@ async fn stands(
         number: number.map(|number| NumberId::from(number.as_str())),
         due_ms,
         erased: erased.holds_phone(chunk.phone(row)),
+        person: Phone::from_digits(chunk.phone(row)).map(Phone::person),
+        stops: Vec::new(),
     })
 }

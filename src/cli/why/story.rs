@@ -36,6 +36,7 @@ impl Teller<'_> {
             "number": found.number.as_ref().map(ToString::to_string), "kept_by": self.kept_by(found),
             "journal": journal, "entries": entries.iter().map(object).collect::<Vec<_>>(),
             "actions": actions.iter().map(object).collect::<Vec<_>>(),
+            "stops": found.stops.iter().map(|(object, _)| object).collect::<Vec<_>>(),
         })
     }
 
@@ -68,6 +69,9 @@ impl Teller<'_> {
         }
         for kept in self.kept_by(found) {
             text += &format!("  {}\n", out.paint(Paint::Yellow, &format!("kept back: {kept}")));
+        }
+        for (_, stop) in &found.stops {
+            text += &format!("  {}\n", out.paint(Paint::Yellow, &format!("in the stop list: {stop}")));
         }
         for (title, list) in [("what happened", entries), ("what people did to its campaign", actions)] {
             if !list.is_empty() {

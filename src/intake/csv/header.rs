@@ -49,12 +49,8 @@ pub(crate) struct Header {
 
 impl Header {
     pub(super) fn read<R: Read>(records: &mut Records<R>, campaign: &Campaign) -> Result<Self, InputError> {
-        let bom = check_encoding(records)?;
         let needs = needs(campaign);
-        let (delimiter, line, columns) = detect(records, &needs)?;
-        records.set_delimiter(delimiter);
-        records.next_record()?;
-        let layout = Layout { columns, delimiter, bom, is_rejects: false };
+        let (layout, line) = layout(records, &needs)?;
         Self::find(layout, line, &needs, campaign)
     }
 
@@ -69,22 +65,10 @@ impl Header {
     }
 
     fn find(layout: Layout, line: u64, needs: &[Need<'_>], campaign: &Campaign) -> Result<Self, InputError> {
-        let Layout { mut columns, delimiter, bom, .. } = layout;
-        let width = columns.len();
-        if width > COLUMNS_MAX {
-            return Err(InputError::TooManyColumns { found: width });
-        }
-        if let Some(at) = columns.iter().position(|column| Phone::parse(column).is_ok()) {
-            return Err(InputError::NoHeader { line, position: at + 1 });
-        }
-        let own = width.saturating_sub(REJECT_COLUMNS.len());
-        let is_rejects = own > 0 && columns[own..].iter().map(|column| column.trim()).eq(REJECT_COLUMNS);
-        if is_rejects {
-            columns.truncate(own);
-        }
+        let (layout, width) = layout.checked(line)?;
         let mut found = Vec::with_capacity(needs.len());
         for need in needs {
-            found.push(need.find(&columns)?);
+            found.push(need.find(&layout.columns)?);
         }
         let mut found = found.into_iter();
         Ok(Self {
@@ -93,15 +77,47 @@ impl Header {
             debtor: campaign.columns.debtor.is_some().then(|| found.next()).flatten(),
             variables: found.collect(),
             width,
-            layout: Layout { columns, delimiter, bom, is_rejects },
+            layout,
         })
     }
 }
 
-/// A column that the campaign names, and what for.
-struct Need<'a> {
-    column: &'a str,
-    purpose: String,
+impl Layout {
+    /// Refuses what cannot be a header, and takes the columns of a rejects file off; with it the fields of every row.
+    pub(super) fn checked(mut self, line: u64) -> Result<(Self, usize), InputError> {
+        let width = self.columns.len();
+        if width > COLUMNS_MAX {
+            return Err(InputError::TooManyColumns { found: width });
+        }
+        if let Some(at) = self.columns.iter().position(|column| Phone::parse(column).is_ok()) {
+            return Err(InputError::NoHeader { line, position: at + 1 });
+        }
+        let own = width.saturating_sub(REJECT_COLUMNS.len());
+        self.is_rejects =
+            own > 0 && self.columns[own..].iter().map(|column| column.trim()).eq(REJECT_COLUMNS);
+        if self.is_rejects {
+            self.columns.truncate(own);
+        }
+        Ok((self, width))
+    }
+}
+
+/// A column that is needed, and what for.
+pub(super) struct Need<'a> {
+    pub(super) column: &'a str,
+    pub(super) purpose: String,
+}
+
+/// How a file is laid out, under the delimiter that finds most of what is needed, and the line of its header.
+pub(super) fn layout<R: Read>(
+    records: &mut Records<R>,
+    needs: &[Need<'_>],
+) -> Result<(Layout, u64), InputError> {
+    let bom = check_encoding(records)?;
+    let (delimiter, line, columns) = detect(records, needs)?;
+    records.set_delimiter(delimiter);
+    records.next_record()?;
+    Ok((Layout { columns, delimiter, bom, is_rejects: false }, line))
 }
 
 /// Phone, then reference and debtor if the campaign has them, then its variables.
@@ -119,11 +135,11 @@ fn needs(campaign: &Campaign) -> Vec<Need<'_>> {
 }
 
 impl Need<'_> {
-    fn is(&self, column: &str) -> bool {
+    pub(super) fn is(&self, column: &str) -> bool {
         fold(self.column) == fold(column)
     }
 
-    fn find(&self, columns: &[String]) -> Result<usize, InputError> {
+    pub(super) fn find(&self, columns: &[String]) -> Result<usize, InputError> {
         let mut found = (0..columns.len()).filter(|at| self.is(&columns[*at]));
         match (found.next(), found.next()) {
             (Some(at), None) => Ok(at),

@@ -188,12 +188,12 @@ fn a_header_without_rows_is_no_error() {
 fn columns_that_are_missing_or_twice() {
     assert_eq!(
         refused(b"contrato;cliente;nome;telefones;valor\n"),
-        "the file has no column `telefone`, which the campaign needs for columns.phone; did you mean `telefones`? \
+        "the file has no column `telefone`, which is needed for columns.phone; did you mean `telefones`? \
          it has: contrato, cliente, nome, telefones, valor"
     );
     assert_eq!(
         refused(b"contrato;cliente;nome;telefone;Nome;valor\n"),
-        "the file has the column `nome` more than once, and the campaign needs it for columns.variables.nome; rename one"
+        "the file has the column `nome` more than once, and it is needed for columns.variables.nome; rename one"
     );
     assert_eq!(
         refused(b"c1;77;Maria;(11) 98765-4321;1\n"),

@@ -1,6 +1,7 @@
 //! The list of this process, shared by its threads: parts with a lock each, so that a part that grows holds up a message
 //! for less than a millisecond, and a version that tells whether anything changed since a message was looked up.
 
+use std::collections::BTreeMap;
 use std::hash::Hasher;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -10,15 +11,25 @@ use siphasher::sip::SipHasher13;
 use super::batch::{Batch, Op, Who};
 use crate::clock::WallMs;
 use crate::domain::person::{PersonKey, Phone};
-use crate::domain::stop::{StopDay, StopKind};
+use crate::domain::stop::{StopDay, StopKind, Subject};
 use crate::policy::stops::{AccountIndex, Rule, Scope, StopTable};
 
 /// Parts of the list.
 pub(super) const PARTS: usize = 64;
 
-/// Sets the hashes of debts and users apart from others under the installation's key.
+/// Sets the hashes of debts, users and people apart from others under the installation's key.
 const DEBT: u64 = 0x6465_6274;
 const USER: u64 = 0x7573_6572;
+const PERSON: u64 = 0x7065_7273;
+
+/// How many stops are alike.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// All of them.
+    pub stops: u64,
+    /// Those that begin on a later day.
+    pub later: u64,
+}
 
 /// The stop list of one process.
 #[derive(Debug)]
@@ -97,6 +108,18 @@ impl StopList {
         hasher.finish()
     }
 
+    /// The name by which the journal knows a person, from which no phone can be read without the installation's key.
+    pub fn mark(&self, person: PersonKey) -> String {
+        let mut hasher = SipHasher13::new_with_keys(self.key.0, self.key.1 ^ PERSON);
+        hasher.write_u64(person.0);
+        format!("person:{:016x}", hasher.finish())
+    }
+
+    /// The name by which the journal knows a debt.
+    pub fn debt_mark(&self, account: &str, reference: &str) -> String {
+        format!("debt:{:016x}", self.debt_hash(account, reference))
+    }
+
     /// Everything known of a person: kind, account, first day.
     pub fn of_person(&self, person: PersonKey) -> Vec<(StopKind, Option<Box<str>>, StopDay)> {
         let rules = self.part(person.0).rules(person);
@@ -106,6 +129,30 @@ impl StopList {
     /// Whether a debt has this stop.
     pub fn has_debt(&self, hash: u64, kind: StopKind) -> bool {
         self.part(hash).has_debt(hash, kind)
+    }
+
+    /// Stops by kind, account and what they speak of, and how many of them begin later than `today`. Which account a debt
+    /// belongs to is in its hash alone.
+    pub fn tally(&self, today: StopDay) -> BTreeMap<(StopKind, Option<Box<str>>, Subject), Tally> {
+        let mut all: BTreeMap<_, Tally> = BTreeMap::new();
+        let mut add = |kind, account, subject, from| {
+            let one = all.entry((kind, account, subject)).or_default();
+            one.stops += 1;
+            one.later += u64::from(from > today);
+        };
+        for part in &self.parts {
+            let table = self.read(part);
+            for (_, rules) in table.people() {
+                rules.iter().for_each(|rule| add(rule.kind, rule.account, Subject::Person, rule.from));
+            }
+            for (_, rule) in table.users() {
+                add(rule.kind, rule.account, Subject::User, StopDay::AT_ONCE);
+            }
+            table.debts().for_each(|(_, kind)| add(kind, AccountIndex(0), Subject::Debt, StopDay::AT_ONCE));
+        }
+        all.into_iter()
+            .map(|((kind, account, who), tally)| ((kind, self.name(account), who), tally))
+            .collect()
     }
 
     /// Stops by kind.
@@ -171,7 +218,7 @@ impl StopList {
     /// One part as entries, for a base.
     pub(super) fn dump(&self, part: usize) -> Vec<Batch> {
         let table = self.read(&self.parts[part]);
-        let mut groups = std::collections::BTreeMap::<_, Who>::new();
+        let mut groups = BTreeMap::<_, Who>::new();
         for (person, rules) in table.people() {
             for Rule { kind, account, from } in rules {
                 let group = groups.entry((kind, account, 'p')).or_insert_with(|| Who::People(Vec::new()));
@@ -321,9 +368,16 @@ mod tests {
         }
         check(&other);
         assert_eq!(list.counts(), other.counts());
+        let today = StopDay::from_number(5);
+        assert_eq!((list.tally(today).len(), list.tally(today)), (3, other.tally(today)));
         let fresh = list.anew();
         fresh.replace(&other);
         check(&fresh);
+        let people = Who::People(vec![(person(ANA), today), (person(ANA + 1), StopDay::from_number(6))]);
+        list.apply(&batch(Op::Add, StopKind::DoNotContact, None, people));
+        let tally = list.tally(today)[&(StopKind::DoNotContact, None, Subject::Person)];
+        assert_eq!((tally, list.mark(person(ANA)).len()), (Tally { stops: 2, later: 1 }, 23));
+        assert_ne!(list.mark(person(ANA)), list.mark(person(ANA + 1)));
     }
 
     #[test]
