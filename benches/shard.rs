@@ -75,8 +75,13 @@ impl World {
         }));
         for lane in 0..numbers {
             let id = NumberId::from(format!("{lane}").as_str());
-            let setup =
-                NumberSetup { id: id.clone(), account: "1".to_owned(), rate_per_s: None, stopped: None };
+            let setup = NumberSetup {
+                id: id.clone(),
+                account: "1".to_owned(),
+                portfolio: None,
+                rate_per_s: None,
+                stopped: None,
+            };
             world.news.push_back(Input::Number(setup));
             world.news.push_back(Input::Lane(LaneSetup { id: LaneId { campaign, lane }, number: id }));
         }
@@ -132,6 +137,8 @@ impl World {
             attempt: 0,
             loaded_at: self.now.wall,
             stopped: None,
+            held: None,
+            admitted_until: None,
             payload: (),
         }
     }

@@ -41,6 +41,8 @@ pub struct Config {
     pub redis: RedisConfig,
     /// `[cloud]`
     pub cloud: CloudConfig,
+    /// `[[portfolio]]`
+    pub portfolios: Vec<PortfolioConfig>,
     /// `[[account]]`
     pub accounts: Vec<AccountConfig>,
     /// `[[number]]`
@@ -59,6 +61,8 @@ pub struct Config {
     pub webhooks: WebhooksConfig,
     /// `[doubt]`
     pub doubt: DoubtConfig,
+    /// `[budget]`
+    pub budget: BudgetConfig,
     /// `[journal]`
     pub journal: JournalConfig,
     /// `[calendar]`
@@ -164,11 +168,32 @@ pub struct CloudConfig {
     pub errors_file: Option<PathBuf>,
 }
 
+/// `[[portfolio]]`
+#[derive(Clone, Debug)]
+pub struct PortfolioConfig {
+    /// Id of the business portfolio.
+    pub id: Arc<str>,
+    /// People who are written to within 24 hours at most; None: as many as Meta said. Default none.
+    pub people_per_day: Option<u64>,
+}
+
+/// `[budget]`
+#[derive(Clone, Debug)]
+pub struct BudgetConfig {
+    /// How long a person counts. Less than 24h only with a loopback `cloud.url`.
+    pub window: Duration,
+    /// So much longer they count, since a message may arrive that much after it was counted. Less than 60s only with a
+    /// loopback `cloud.url`. Not scaled: our own delays are not.
+    pub margin: Duration,
+}
+
 /// `[[account]]`
 #[derive(Clone, Debug)]
 pub struct AccountConfig {
     /// WhatsApp Business Account id.
     pub id: String,
+    /// Its portfolio, whose budget of people it shares; None: none is kept.
+    pub portfolio: Option<Arc<str>>,
     /// Access token.
     pub token: Secret,
     /// Secret of the app that is subscribed to the account: it signs the webhooks. None: its webhooks are refused.

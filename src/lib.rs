@@ -61,6 +61,7 @@
 //! | what a number does next, and what stops it | [`policy::shard`], [`policy::pace`], [`policy::adapt`], [`policy::breaker`], [`policy::retry`] |
 //! | priorities, guaranteed shares, weights, whose turn it is | `policy::shard::agenda`, `policy::shard::listing` |
 //! | when people may be written to | [`domain::calendar`], `config/calendars.toml`; for shards: [`app::hours`]; a campaign's own `hours`: [`domain::hours`] |
+//! | how many people a portfolio may write to | [`queue::budget`], `queue/budget.lua`; asked by [`sender::admission`], looked after by `app::control::budget`; `policy::shard::admission` |
 //! | a campaign's share of the pace | `policy::shard::lane` |
 //! | who is not to be written to | [`domain::stop`], [`policy::stops`] (in memory), [`queue::stops`] (the log), [`app::stops`] (followed) |
 //! | how people get into the stop list | by hand and by file: [`cli::stop`], [`intake::csv::stops`] |
@@ -94,7 +95,7 @@
 //! # Invariants
 //!
 //! Rows = loaded + duplicate + rejected, and loaded = the sum over all states. No person gets a campaign's message twice.
-//! No number exceeds its rate in any sliding second. After pause or cancel has returned, no new send of that campaign
+//! No number exceeds its rate in any sliding second, no portfolio its people in any 24 hours. After pause or cancel has returned, no new send of that campaign
 //! begins. What cannot be written to the journal is not sent. No phone number, name, amount or token appears in a log line, an
 //! error or a metric.
 //!

@@ -6,6 +6,7 @@
 pub mod again;
 pub mod agenda;
 pub mod archive;
+pub mod budget;
 pub mod campaigns;
 pub mod cap;
 pub mod claims;

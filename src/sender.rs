@@ -3,6 +3,7 @@
 //! It decides nothing: `policy::shard` does. It turns the machine's orders into calls, and what comes of them
 //! into inputs.
 
+pub mod admission;
 pub mod chunks;
 pub mod driver;
 pub mod meters;

@@ -35,6 +35,7 @@ pub mod library;
 mod manage;
 mod media;
 mod pair;
+mod people;
 pub mod plan;
 mod rate;
 mod reply;

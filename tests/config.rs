@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use carteiro::config::{Config, ConfigError, KEYS, LoadOptions, Loaded, Origin, TABLES, find_file};
 
+#[path = "config/portfolios.rs"]
+mod portfolios;
 #[path = "config/servers.rs"]
 mod servers;
 
@@ -232,8 +234,8 @@ fn unknown_keys_are_refused_with_the_one_that_was_meant() {
         "c.toml, line 1: unknown key \"nothing\"; nothing acts on it, so it is refused: remove it",
     );
     refused(
-        "[[account]]\nportfolio = \"1\"",
-        "c.toml, line 2: unknown key \"account.portfolio\"; nothing acts on it, so it is refused: remove it",
+        "[[account]]\nquality = \"1\"",
+        "c.toml, line 2: unknown key \"account.quality\"; nothing acts on it, so it is refused: remove it",
     );
     let error = load_with("", &options(&[("CARTEIRO_CLOUD__URI", "x")], &[])).unwrap_err();
     let expect = "environment CARTEIRO_CLOUD__URI: unknown key \"cloud.uri\"; did you mean \"cloud.url\"?";

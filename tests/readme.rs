@@ -71,6 +71,7 @@ fn the_readme_explains_every_word_for_being_blocked() {
         Blocked::Journal,
         Blocked::Draining,
         Blocked::Hours,
+        Blocked::Budget,
         Blocked::Clock,
         Blocked::StopList,
         Blocked::Slots,

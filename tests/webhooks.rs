@@ -92,6 +92,7 @@ impl Place {
             verify_token: secret("the word & more"),
             accounts: vec![AccountConfig {
                 id: "100".to_owned(),
+                portfolio: Some("p".into()),
                 token: secret("t"),
                 app_secret: Some(secret(APP_SECRET)),
                 calendar: carteiro::domain::calendar::OwnHours::default(),

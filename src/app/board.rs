@@ -116,6 +116,7 @@ pub fn word(why: Blocked) -> &'static str {
         Blocked::Clock => "clock",
         Blocked::StopList => "stop_list",
         Blocked::Hours => "hours",
+        Blocked::Budget => "budget",
         Blocked::Slots => "slots",
         Blocked::Connection => "connection",
     }

@@ -4,6 +4,7 @@
 //! One task owns all of this. It decides nothing about single messages; what it does costs the same for ten
 //! messages and for ten million, but for one counter hash per lane that it reads at most once a second.
 
+mod budget;
 mod division;
 mod doubt;
 mod facts;
@@ -118,6 +119,7 @@ pub(super) struct Knowledge {
     /// Campaigns of which all that is left waits for hours, and when they are counted again.
     quiet: HashMap<CampaignSeq, Mono>,
     doubts: doubt::DoubtBook,
+    budgets: budget::BudgetBook,
     moving: HashMap<LaneId, NumberId>,
     begun: HashMap<NumberId, u64>,
     meters: HashMap<NumberId, NumberMetrics>,
@@ -221,6 +223,7 @@ impl Control {
         let setup = NumberSetup {
             id: number.id.clone(),
             account: number.account.clone(),
+            portfolio: account.portfolio.clone(),
             rate_per_s: self.rate_of(number),
             stopped: self.stopped(number),
         };
@@ -259,6 +262,7 @@ impl Control {
             self.state.halts = halts;
             self.tell_numbers();
         }
+        self.read_budgets().await?;
         for record in records {
             self.on_record(record).await?;
         }

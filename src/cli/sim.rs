@@ -27,6 +27,13 @@ pub struct SimArgs {
     /// Message requests a second that each number takes, such as 80 or 80/s; 0 is unlimited.
     #[arg(long, value_name = "RATE", default_value = "80", value_parser = parse_rate)]
     pub rate: u32,
+    /// People that all numbers together may write to within a day; 0 is unlimited. Nobody is refused: the ledger counts
+    /// `budget_exceeded`. POST /_sim/people_per_day?people=N changes it, and tells it by webhook.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub people_per_day: u64,
+    /// How long a person counts.
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = parse_duration)]
+    pub people_window: Duration,
     /// Median time to answer.
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = parse_duration)]
     pub latency: Duration,
@@ -95,6 +102,8 @@ impl SimArgs {
             rate_per_s: self.rate,
             pair_limit: !self.no_pair_limit,
             contacts: ContactCap { per_day: self.contacts_per_day, per_week: self.contacts_per_week },
+            people_per_day: self.people_per_day,
+            people_window: self.people_window,
             latency: self.latency,
             latency_p99: self.latency_p99,
             seed: self.seed,

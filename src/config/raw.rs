@@ -74,11 +74,14 @@ pub const KEYS: &[&str] = &[
     "stops.stale_after",
     "doubt.silent_after",
     "doubt.give_up",
+    "budget.window",
+    "budget.margin",
 ];
 
 /// Lists of tables (`[[account]]`) and their keys.
 pub const TABLES: &[(&str, &[&str])] = &[
-    ("account", &["id", "token", "app_secret", "hours", "optional_days", "closed"]),
+    ("portfolio", &["id", "people_per_day"]),
+    ("account", &["id", "portfolio", "token", "app_secret", "hours", "optional_days", "closed"]),
     ("number", &["phone_number_id", "account", "rate"]),
 ];
 

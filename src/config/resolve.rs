@@ -2,6 +2,7 @@
 //! wait by `time_scale`.
 
 mod pace;
+mod portfolio;
 mod read;
 pub(super) mod redis;
 
@@ -15,8 +16,8 @@ use super::load::LoadOptions;
 use super::raw::{Entry, Origin, Raw, RawItem, RawValue};
 use super::{
     AccountConfig, BreakerConfig, CloudConfig, Config, DoubtConfig, HttpConfig, JournalConfig, NumberConfig,
-    OwnershipConfig, ProxyConfig, RetentionConfig, Secret, SenderConfig, StopsConfig, WebhooksConfig, proxy,
-    value,
+    OwnershipConfig, PortfolioConfig, ProxyConfig, RetentionConfig, Secret, SenderConfig, StopsConfig,
+    WebhooksConfig, proxy, value,
 };
 use crate::domain::ids::NumberId;
 
@@ -45,15 +46,18 @@ pub(super) fn resolve(raw: &Raw, options: &LoadOptions) -> Result<(Config, Vec<O
     let time_scale = r.time_scale(&cloud)?;
     let data_dir = r.data_dir()?;
     let redis = r.redis()?;
-    let accounts = r.accounts()?;
+    let portfolios = r.portfolios()?;
+    let accounts = r.accounts(&portfolios)?;
     let numbers = r.numbers(&accounts, &cloud)?;
     let webhooks = r.webhooks(&accounts)?;
     let journal = r.journal(&data_dir)?;
     let calendar = r.calendar(&cloud)?;
+    let budget = r.budget(&cloud)?;
     let mut config = Config {
         data_dir,
         redis,
         cloud,
+        portfolios,
         accounts,
         numbers,
         pace: r.pace()?,
@@ -62,6 +66,7 @@ pub(super) fn resolve(raw: &Raw, options: &LoadOptions) -> Result<(Config, Vec<O
         http: r.http()?,
         ownership: r.ownership()?,
         webhooks,
+        budget,
         journal,
         calendar,
         doubt: r.doubt()?,
@@ -87,6 +92,7 @@ fn scale(config: &mut Config) {
         &mut config.pace.read_every,
         &mut config.doubt.silent_after,
         &mut config.doubt.give_up,
+        &mut config.budget.window,
     ];
     let kept = config.retention.campaigns.as_mut();
     for wait in waits.into_iter().chain(kept) {
@@ -168,7 +174,7 @@ impl Resolver<'_> {
         Ok(Some(proxy))
     }
 
-    fn accounts(&self) -> Result<Vec<AccountConfig>, ConfigError> {
+    fn accounts(&self, portfolios: &[PortfolioConfig]) -> Result<Vec<AccountConfig>, ConfigError> {
         let mut ids = BTreeSet::new();
         let mut accounts = Vec::new();
         for (item, name) in self.items("account") {
@@ -177,6 +183,7 @@ impl Resolver<'_> {
             if !ids.insert(id.clone()) {
                 return Err(duplicate(item, &name, "id", "account"));
             }
+            let portfolio = self.account_portfolio(item, &name, portfolios)?;
             let key = format!("{name}.token");
             let entry = item.entries.get("token").ok_or_else(|| {
                 let problem = "is missing: write token = { env = \"NAME\" } or { file = \"path\" }";
@@ -191,7 +198,7 @@ impl Resolver<'_> {
                 self.show(&key, "***", &entry.origin);
             }
             let calendar = self.account_hours(item, &name)?;
-            accounts.push(AccountConfig { id, token, app_secret, calendar });
+            accounts.push(AccountConfig { id, portfolio, token, app_secret, calendar });
         }
         Ok(accounts)
     }

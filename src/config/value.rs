@@ -178,6 +178,11 @@ pub(super) fn account_id(text: &str) -> Result<(), String> {
     Err("must be the id of the WhatsApp Business Account: 1 to 64 letters, digits, - or _".to_owned())
 }
 
+/// Id of a business portfolio; it stands in keys of Redis.
+pub(super) fn portfolio_id(text: &str) -> Result<(), String> {
+    account_id(text).map_err(|_| "must be the id of a portfolio: 1 to 64 letters, digits, - or _".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -13,7 +13,7 @@
 //!
 //! ```text
 //!  claim:  drain · rolled back · lease · journal · clock · redis · number (paused, halted) · breaker · throttle · stop list fresh · lane
-//!          (campaign, template, hours) · [budget] · [cap] · free slots
+//!          (campaign, template, hours) · budget · [cap] · free slots
 //!  send:   connection ready · pace · lease · number · campaign · template · stop list · validity · hours
 //! ```
 //!
@@ -21,8 +21,9 @@
 //! next act, so a million blocked messages cost nothing.
 //!
 //! Files: `event` and `setup` the words of the contract · `agenda` which lane is next · `listing` which lanes stand there, and the line of claimed messages · `lane` which messages are claimed, given back and settled · `share` what one campaign may use of a number · `tempo` a pace that follows refusals · `number` what one number does next ·
-//! `verdict` what a reply changes · `hours` which lanes are closed by the clock on the wall · `tenure` numbers that come and go, and the lease · `stops` the stop list.
+//! `verdict` what a reply changes · `hours` which lanes are closed by the clock on the wall · `tenure` numbers that come and go, and the lease · `stops` the stop list · `admission` limits that are shared with others.
 
+mod admission;
 mod agenda;
 mod event;
 mod hours;
@@ -41,12 +42,14 @@ mod verdict;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
-pub use self::event::{FlightId, Input, LaneView, Message, Output, Throttled};
+use self::admission::Budget;
+pub use self::event::{FlightId, Held, Input, LaneView, Message, Output, Throttled};
 pub use self::hours::{ClassHours, LaneHours};
 use self::lane::Lane;
 use self::number::Number;
@@ -77,6 +80,8 @@ pub struct Shard<P> {
     numbers: Vec<Number<P>>,
     number_at: HashMap<NumberId, usize>,
     campaigns: HashMap<CampaignSeq, Campaign>,
+    /// Budgets of portfolios that were ever used up.
+    budgets: HashMap<Arc<str>, Budget>,
     lanes: Vec<Option<Lane>>,
     lane_at: HashMap<LaneId, usize>,
     free_lanes: Vec<usize>,
@@ -152,6 +157,7 @@ impl<P> Shard<P> {
             numbers: Vec::new(),
             number_at: HashMap::new(),
             campaigns: HashMap::new(),
+            budgets: HashMap::new(),
             lanes: Vec::new(),
             lane_at: HashMap::new(),
             free_lanes: Vec::new(),

@@ -18,6 +18,8 @@
 //! | `ct:{own}:numbers` | hash | number → owner or `-`, since, instant before which it may not send, how it was left |
 //! | `ct:{own}:offers` | hash | node → its numbers and their weights |
 //! | `ct:{own}:events` | channel | the new revision |
+//! | `ct:{p<portfolio>}:people` | zset | person → last business-initiated send, in µs of this Redis' clock |
+//! | `ct:{p<portfolio>}:said` | hash | `people` a day as Meta last said, or `unlimited`, and when it said so (`at_ms`) |
 //! | `ct:media:<account>` | hash | content (SHA-256 and type) → Meta's media id and when it was uploaded |
 //! | `ct:{h<class>}:cap:<bucket>:<stretch>` | list | contacts of a bucket of people in a stretch of a day: entries of the time within it (u32, ms) and notes of 11 bytes: person, number, generation, message |
 //! | `ct:erased` | set | keyed hashes of people who were erased |
@@ -121,6 +123,16 @@ impl LaneKeys {
 /// The record of a campaign.
 pub fn campaign(seq: CampaignSeq) -> String {
     format!("ct:campaign:{seq}")
+}
+
+/// The people that a portfolio has written to.
+pub fn portfolio_people(portfolio: &str) -> String {
+    format!("ct:{{p{portfolio}}}:people")
+}
+
+/// What Meta said of a portfolio's limit.
+pub fn portfolio_said(portfolio: &str) -> String {
+    format!("ct:{{p{portfolio}}}:said")
 }
 
 /// The media ids of an account.

@@ -26,6 +26,7 @@ use crate::domain::ids::{CampaignSeq, LaneId, MessageId, NumberId, WireId};
 use crate::journal::Entry;
 use crate::policy::classify::{ErrorTable, Local, Verdict};
 use crate::policy::shard::{FlightId, Input, Message, Now, NumberView, Output, Shard, Throttled};
+use crate::queue::budget::Budgets;
 use crate::queue::link::{self, LinkNews};
 
 /// Events handled between two looks at the clock for idle connections.
@@ -50,6 +51,8 @@ pub enum Event {
     Number(NumberId, Secret),
     /// A newer fencing token: lanes are adopted under it from now on.
     Token(u64),
+    /// The budgets of accounts from now on.
+    Budgets(Arc<Budgets>),
     /// What replies mean from now on.
     Table(Arc<ErrorTable>),
     /// Say what the numbers are doing.
@@ -191,8 +194,12 @@ impl Driver {
         match event {
             Event::Input(Input::Forget(seq)) => {
                 self.bodies.remove(&seq);
-                self.orders.stops.forget(seq);
+                self.orders.forget_campaign(seq);
                 self.input(Input::Forget(seq));
+            }
+            Event::Input(Input::Budget(portfolio, changes)) => {
+                self.orders.admission.note_changes(&portfolio, changes);
+                self.input(Input::Budget(portfolio, changes));
             }
             Event::Input(Input::Lease(until)) => {
                 self.gate.open_until(until);
@@ -226,11 +233,12 @@ impl Driver {
                 self.input(Input::RolledBack(kind == link::ROLLED_BACK));
             }
             Event::Body(seq, body) => {
-                self.orders.stops.know(seq, body.account(), body.is_marketing());
+                self.orders.know(seq, &body);
                 self.bodies.insert(seq, body);
             }
             Event::Number(id, token) => self.route(id, token),
             Event::Token(token) => self.orders.set_token(token),
+            Event::Budgets(budgets) => self.orders.admission.set_budgets(budgets),
             Event::Table(table) => self.table = table,
             Event::View(reply) => {
                 let _gone = reply.send(self.view());

@@ -9,7 +9,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::clock::{self, WallMs};
-use crate::domain::ids::LaneId;
+use crate::cloud::body::Body;
+use crate::domain::ids::{CampaignSeq, LaneId};
 use crate::domain::record::Settlement;
 use crate::policy::shard::{Input, LaneView, Message};
 use crate::queue::QueueError;
@@ -18,6 +19,7 @@ use crate::queue::lane::{self, Claimed, Standing};
 use crate::queue::link::Link;
 use crate::queue::replay::{Held, Wrote};
 
+use super::admission::Admission;
 use super::chunks::Chunks;
 use super::stops::Stops;
 
@@ -43,6 +45,8 @@ pub struct Orders {
     adopted: Rc<RefCell<HashMap<LaneId, u64>>>,
     /// Who is not to be written to.
     pub stops: Stops,
+    /// Limits that are shared with others.
+    pub admission: Admission,
 }
 
 /// How long calls took, for the metrics.
@@ -58,7 +62,20 @@ impl Orders {
     /// Orders under this fencing token.
     pub fn new(link: Link, chunks: Rc<Chunks>, unpacker: Unpacker, token: u64, stops: Stops) -> Self {
         let (unpacker, token) = (Rc::new(RefCell::new(unpacker)), Rc::new(Cell::new(token)));
-        Self { link, chunks, unpacker, token, adopted: Rc::default(), stops }
+        let (adopted, admission) = (Rc::default(), Admission::default());
+        Self { link, chunks, unpacker, token, adopted, stops, admission }
+    }
+
+    /// Learns what a campaign is to the limits of its messages.
+    pub fn know(&self, campaign: CampaignSeq, body: &Body) {
+        self.stops.know(campaign, body.account(), body.is_marketing());
+        self.admission.know(campaign, body.account());
+    }
+
+    /// Forgets a campaign that is over.
+    pub fn forget_campaign(&self, campaign: CampaignSeq) {
+        self.stops.forget(campaign);
+        self.admission.forget(campaign);
     }
 
     /// Lanes are adopted under this token from now on; tokens only grow.
@@ -69,6 +86,7 @@ impl Orders {
     /// Forgets a lane that was let go of.
     pub fn forget(&self, lane: LaneId) {
         self.adopted.borrow_mut().remove(&lane);
+        self.admission.forget_lane(lane);
     }
 
     fn token_of(&self, lane: LaneId) -> u64 {
@@ -106,8 +124,9 @@ impl Orders {
             Some(claimed) => {
                 // At once: while its chunks are read Redis may become another one.
                 self.link.wrote(id, || wrote(token, &claimed));
-                let read = kept(id, self.read(id, &claimed).await);
+                let mut read = kept(id, self.read(id, &claimed).await);
                 self.link.wrote(id, || chunks_of(token, read.as_deref().unwrap_or_default()));
+                self.admission.admit(&self.link, id, read.as_deref_mut().unwrap_or_default()).await;
                 read.map(|all| (all, view(claimed.standing)))
             }
             None => None,
@@ -132,6 +151,8 @@ impl Orders {
                 attempt: record.attempt,
                 loaded_at: WallMs(chunk.loaded_at_ms),
                 stopped: self.stops.look(id.campaign, &chunk, row, clock::wall()),
+                held: None,
+                admitted_until: None,
                 payload: Payload { chunk: chunk.clone(), row, looked_up },
             });
             last = Some(chunk);
@@ -156,7 +177,7 @@ impl Orders {
 
     /// Gives messages back.
     pub async fn release(&self, id: LaneId, request: u64, mut messages: Vec<(u32, u8)>) -> Input<Payload> {
-        let token = self.token_of(id);
+        let (token, unsent) = (self.token_of(id), self.admission.unsent(id, &messages));
         let released = self
             .link
             .call(async |redis| {
@@ -170,6 +191,9 @@ impl Orders {
             let back = self.link.call(async |redis| lane::unsent(redis, id, now_ms, &messages).await).await;
             tracing::warn!(lane = %id, messages = messages.len(), back = back.unwrap_or(0), "given back to its new owner");
         }
+        if matches!(released, Ok(_) | Err(QueueError::Fenced)) {
+            self.admission.take_back(&self.link, unsent).await;
+        }
         if released.is_ok() {
             self.link.wrote(id, || Wrote::Released { request, messages });
         }
@@ -179,6 +203,7 @@ impl Orders {
     /// Records what became of messages.
     pub async fn settle(&self, id: LaneId, mut settlements: Vec<Settlement>) -> (Input<Payload>, Timed) {
         let began = clock::mono();
+        let unsent = self.admission.settling(id, &settlements);
         let settled = self.link.call(async |redis| lane::settle(redis, id, &mut settlements).await).await;
         let count = settlements.len();
         match settled {
@@ -187,7 +212,9 @@ impl Orders {
                 tracing::error!(lane = %id, %error, "a settle was refused; its messages stay in doubt");
             }
         }
-        (Input::Settled(id, count), Timed::Settle(clock::mono().since(began)))
+        let took = clock::mono().since(began);
+        self.admission.take_back(&self.link, unsent).await;
+        (Input::Settled(id, count), Timed::Settle(took))
     }
 }
 

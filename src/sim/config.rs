@@ -31,6 +31,10 @@ pub struct SimConfig {
     pub pair_limit: bool,
     /// How often a person may be written to; the ledger counts what goes beyond. Default: any number of times.
     pub contacts: ContactCap,
+    /// People within `people_window` over all numbers; 0 is unlimited. Default 0.
+    pub people_per_day: u64,
+    /// How long a person counts, as long as Meta's day unless a trial wants less. Default 24h.
+    pub people_window: Duration,
     /// Median time to answer. Default 0: at once, without a timer.
     pub latency: Duration,
     /// 99 of 100 answers take no longer; None: all take `latency`.
@@ -39,7 +43,7 @@ pub struct SimConfig {
     pub seed: u64,
     /// Faults and what is valid. Default: none, and anything.
     pub plan: FaultPlan,
-    /// Plan times, latencies, stalls and the pair interval are divided by this; rates are not. Default 1.
+    /// Plan times, latencies, stalls, the pair interval and `people_window` are divided by this; rates are not. Default 1.
     pub time_scale: u32,
     /// Speak TLS, with an authority of its own. Default false.
     pub tls: bool,
@@ -96,6 +100,8 @@ impl Default for SimConfig {
             rate_per_s: 80,
             pair_limit: true,
             contacts: ContactCap::default(),
+            people_per_day: 0,
+            people_window: Duration::from_secs(86_400),
             latency: Duration::ZERO,
             latency_p99: None,
             seed: 0,

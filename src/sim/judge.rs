@@ -16,6 +16,7 @@ use super::identity::OpaqueId;
 use super::ledger::{LagHistogram, LedgerReport};
 use super::media::{MEDIA_LIFE, Media};
 use super::pair::PairLimiter;
+use super::people::{Judged, People};
 use super::plan::{FaultKind, Target, Validity};
 use super::reply::{self, Acceptance, Reply};
 use super::request::{self, Known, Message, Refusal};
@@ -87,6 +88,7 @@ pub(crate) struct Judge {
     people: Sharded<()>,
     pairs: PairLimiter,
     contacts: Option<ContactWatch>,
+    portfolio: People,
     media: Media,
     taken_ids: Option<TakenIds>,
     lag: LagHistogram,
@@ -138,6 +140,7 @@ impl Judge {
             people: Sharded::new(IDS_MAX),
             pairs: PairLimiter::new(PAIR_INTERVAL / scale),
             contacts: config.contacts.watches().then(|| ContactWatch::new(config.contacts, scale)),
+            portfolio: People::new(config.people_per_day, config.people_window / scale),
             media: Media::new(MEDIA_LIFE / scale),
             taken_ids: config.keep_ids.then(TakenIds::default),
             lag: LagHistogram::default(),
@@ -161,6 +164,15 @@ impl Judge {
         self.connections = connections;
         self.outbox = outbox;
         self.counts.connections_open_max = connections;
+    }
+
+    /// So many people within a window from now on, 0 without a limit; who listens to webhooks is told.
+    pub(crate) fn limit_people(&mut self, most: u64) {
+        self.config.people_per_day = most;
+        self.portfolio.limit(most);
+        if let Some(outbox) = &self.outbox {
+            outbox.tell_limit(most);
+        }
     }
 
     /// From now on receipts are told.
@@ -274,6 +286,11 @@ impl Judge {
         let area = message.phone.brazilian_area();
         let out = area.is_some_and(|area| hours::out_of_hours(area, self.civil.at(now)));
         self.counts.out_of_hours += u64::from(out);
+        match self.portfolio.take(now, person) {
+            Judged::Within => {}
+            Judged::Exceeds => self.counts.budget_exceeded += 1,
+            Judged::Untracked => self.counts.untracked += 1,
+        }
         let held = fault == Some(FaultKind::Held);
         let fails = |outbox: &Outbox| outbox.fails([case.subject, case.attempt], held);
         let fails = self.outbox.as_ref().is_some_and(fails);

@@ -42,6 +42,12 @@ pub struct LedgerReport {
     /// Takings of a number within 6 s of another one of it to the same person: borrowed, and refused if it goes on.
     #[serde(default)]
     pub pair_exceeded: u64,
+    /// Takings of one person more than the portfolio may write to within a window.
+    #[serde(default)]
+    pub budget_exceeded: u64,
+    /// People taken within any window at most; 0 without a limit.
+    #[serde(default)]
+    pub people_max: u64,
     /// Takings that never reach the person: the plan gives them up later, and a webhook says so.
     #[serde(default)]
     pub failed_later: u64,

@@ -209,6 +209,13 @@ fn about(judge: &SharedJudge, method: &Method, path: &str, query: Option<&str>) 
             judge.borrow_mut().reset(clock::mono());
             json(serde_json::json!({"schema": 1, "status": "reset"}))
         }
+        (&Method::POST, "people_per_day") => match query.and_then(people) {
+            Some(most) => {
+                judge.borrow_mut().limit_people(most);
+                json(serde_json::json!({"schema": 1, "people_per_day": most}))
+            }
+            None => response(no_such_path()),
+        },
         (&Method::GET, "taken") => match query.and_then(|query| query.strip_prefix("id=")) {
             Some(id) => json(serde_json::json!({"schema": 1, "taken": judge.borrow().takings(id)})),
             None => response(no_such_path()),
@@ -228,6 +235,11 @@ fn about(judge: &SharedJudge, method: &Method, path: &str, query: Option<&str>) 
         },
         _ => response(no_such_path()),
     }
+}
+
+/// `people=2000`
+fn people(query: &str) -> Option<u64> {
+    query.strip_prefix("people=")?.parse().ok()
 }
 
 fn no_such_path() -> Reply {

@@ -113,6 +113,8 @@ pub(crate) struct Taken {
 #[derive(Debug)]
 enum Order {
     Taken(Taken),
+    /// The portfolio may write to so many people a day, 0 without a limit.
+    Limit(u64),
     /// Forget everything.
     Reset,
 }
@@ -172,6 +174,11 @@ impl Outbox {
             // The thread ends only with us.
             let _ = self.orders.send(Order::Taken(taken));
         }
+    }
+
+    /// The portfolio may write to so many people a day, 0 without a limit.
+    pub(crate) fn tell_limit(&self, most: u64) {
+        let _ = self.orders.send(Order::Limit(most));
     }
 
     /// Forgets everything.

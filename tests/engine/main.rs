@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests may panic like tests")]
 
 mod archive;
+mod budget;
 mod crashes;
 mod documents;
 mod doubts;

@@ -59,6 +59,8 @@ pub(crate) struct Rig {
     pub(crate) serve_words: Vec<String>,
     /// The port on which webhooks are taken; None: they are not.
     pub(crate) webhooks: Option<u16>,
+    /// People a day of the account's portfolio; None: it has none.
+    pub(crate) people_per_day: Option<u64>,
 }
 
 /// A running `serve`.
@@ -112,6 +114,7 @@ impl Rig {
             extra: String::new(),
             cloud: String::new(),
             webhooks: None,
+            people_per_day: None,
         }
     }
 
@@ -127,10 +130,16 @@ impl Rig {
             self.extra,
             self.token,
         );
+        if self.people_per_day.is_some() {
+            text += "portfolio = \"p\"\n";
+        }
         if let Some(port) = self.webhooks {
             text += "app_secret = { env = \"TEST_APP_SECRET\" }\n[webhooks]\n";
             text += "verify_token = { env = \"TEST_VERIFY_TOKEN\" }\n";
             text += &format!("listen = \"127.0.0.1:{port}\"\n");
+        }
+        if let Some(people) = self.people_per_day {
+            text += &format!("[[portfolio]]\nid = \"p\"\npeople_per_day = {people}\n");
         }
         text += &format!("[calendar]\n{}\n", self.calendar);
         text += &format!("[cloud]\nurl = \"{}\"\n{}", self.sim.url, self.cloud);
@@ -145,7 +154,10 @@ impl Rig {
             );
         }
         let path = self.path("carteiro.toml");
-        std::fs::write(&path, text).unwrap();
+        // Whole or not at all: a process may be reading it, and half of it is another configuration.
+        let (file, new) = (tempfile::NamedTempFile::new_in(self.folder.path()).unwrap(), text);
+        std::fs::write(file.path(), new).unwrap();
+        file.persist(&path).unwrap();
         path
     }
 
@@ -370,8 +382,19 @@ fn message(id: &str) -> String {
 
 /// Status and body of a GET.
 pub(crate) fn get(address: &str, path: &str) -> (u16, String) {
+    ask("GET", address, path)
+}
+
+/// A POST without a body, to a base URL, that must succeed.
+pub(crate) fn post(url: &str, path: &str) -> String {
+    let (status, body) = ask("POST", url.strip_prefix("http://").unwrap(), path);
+    assert_eq!(status, 200, "{path}: {body}");
+    body
+}
+
+fn ask(method: &str, address: &str, path: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+    write!(stream, "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
     let mut text = String::new();
     stream.read_to_string(&mut text).unwrap();
     let (head, body) = text.split_once("\r\n\r\n").unwrap();

@@ -3,6 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests may panic like tests")]
 
 mod again;
+mod budget;
+#[path = "../support/budget_model.rs"]
+mod budget_model;
 mod claims;
 mod contacts;
 mod doubts;

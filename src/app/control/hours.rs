@@ -16,7 +16,7 @@ use crate::sender::driver::Event;
 /// How often the clock is compared with Redis'.
 const CLOCK_PERIOD: Duration = Duration::from_secs(10);
 
-/// How often a campaign is counted while all that is left of it waits for hours.
+/// How often a campaign is counted while all that is left of it waits for hours, or for its portfolio's budget.
 const QUIET_PERIOD: Duration = Duration::from_secs(300);
 
 impl Control {
@@ -65,15 +65,15 @@ impl Control {
         self.state.quiet.get(&seq).is_some_and(|until| clock::mono() < *until)
     }
 
-    /// Notes whether anything can happen to a campaign before its hours change.
+    /// Notes whether anything can happen to a campaign before its hours or its portfolio's budget change.
     pub(super) fn note_quiet(&mut self, seq: CampaignSeq, lanes: &[LaneId], counters: &[LaneCounters]) {
         let open = |one: &LaneCounters| -> u64 {
             State::ALL.into_iter().filter(|state| state.open()).map(|state| one.of(state)).sum()
         };
-        let busy = lanes
-            .iter()
-            .zip(counters)
-            .any(|(id, one)| one.of(State::Sending) > 0 || (open(one) > 0 && self.lane_open(*id)));
+        let busy = lanes.iter().zip(counters).any(|(id, one)| {
+            one.of(State::Sending) > 0
+                || (open(one) > 0 && self.lane_open(*id) && !self.campaign_used_up(seq))
+        });
         let waits = !busy && counters.iter().any(|one| open(one) > 0);
         if waits {
             self.state.quiet.insert(seq, clock::mono().after(QUIET_PERIOD));

@@ -1,4 +1,4 @@
-//! SIGHUP: tokens, numbers, rates and the error table are read again and taken over by the running engine.
+//! SIGHUP: tokens, numbers, rates, portfolios and the error table are read again and taken over by the running engine.
 //!
 //! What is not valid is refused as a whole and logged, and the old configuration stays in force. Other keys are not
 //! taken over: those that changed are named in the log and wait for the next start, except the few that say where
@@ -25,7 +25,7 @@ use crate::sender::driver::Event;
 const MUST_STAY: [&str; 4] = ["cloud.url", "data_dir", "redis.url", "time_scale"];
 
 /// What is taken over begins like this.
-const TAKEN_OVER: [&str; 3] = ["account[", "number[", "cloud.errors_file"];
+const TAKEN_OVER: [&str; 4] = ["portfolio[", "account[", "number[", "cloud.errors_file"];
 
 /// Waits for SIGHUP and reads the configuration again.
 pub(in crate::app) struct Reloader {
@@ -122,6 +122,7 @@ impl Control {
         }
         let before = std::mem::replace(&mut self.config.numbers, config.numbers);
         self.config.accounts = config.accounts;
+        self.config.portfolios = config.portfolios;
         self.config.cloud.errors_file = config.cloud.errors_file;
         self.table = Arc::new(table.scaled(self.config.time_scale));
         for shard in 0..self.shards.len() {
@@ -152,6 +153,7 @@ impl Control {
         let setup = NumberSetup {
             id: number.id.clone(),
             account: number.account.clone(),
+            portfolio: None,
             rate_per_s: number.rate_per_s,
             stopped: Some(Blocked::Paused),
         };

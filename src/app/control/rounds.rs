@@ -37,6 +37,7 @@ impl Control {
         let running: Vec<CampaignSeq> =
             self.state.told.iter().filter(|(_, setup)| setup.running).map(|(seq, _)| *seq).collect();
         self.look_at_facts().await?;
+        self.look_at_budgets().await?;
         self.ownership.offer(&self.config.numbers);
         // One process watches campaigns to their end for all.
         let leads = self.ownership.leads();
@@ -162,6 +163,7 @@ impl Control {
             worth
                 && running
                 && self.lane_open(*id)
+                && !self.campaign_used_up(id.campaign)
                 && !self.state.moving.contains_key(id)
                 && known.is_some_and(|known| self.healthy(known.pool(configured())).contains(dry))
         };

@@ -94,6 +94,7 @@ mod tests {
         let secret = |text: &str| Secret(text.into());
         AccountConfig {
             id: id.to_owned(),
+            portfolio: None,
             token: secret("t"),
             app_secret: app_secret.map(secret),
             calendar: OwnHours::default(),

@@ -1,5 +1,7 @@
 //! The closed set of what a shard hears and what it orders. The contract between the two is in the module above.
 
+use std::sync::Arc;
+
 use super::setup::{CampaignSetup, LaneSetup, NumberSetup};
 use crate::clock::{Mono, WallMs};
 use crate::domain::ids::{CampaignSeq, LaneId, NumberId};
@@ -19,8 +21,24 @@ pub struct Message<P> {
     pub loaded_at: WallMs,
     /// It is in the stop list, for this reason of the error table: it is suppressed and never begun.
     pub stopped: Option<u8>,
+    /// A limit that is shared with others does not admit it now: it is not begun.
+    pub held: Option<Held>,
+    /// From then on those limits must be asked again before it is begun; None: they have no say.
+    pub admitted_until: Option<Mono>,
     /// The driver's.
     pub payload: P,
+}
+
+/// Which limit that is shared with others does not admit a claimed message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// Its portfolio has written to as many people as it may.
+    Budget {
+        /// Until then, as far as is known.
+        until: Option<Mono>,
+        /// So many changes of the budget were known when it was asked ([`Input::Budget`]).
+        changes: u64,
+    },
 }
 
 /// What a lane looked like when it was adopted.
@@ -96,6 +114,8 @@ pub enum Input<P> {
     Stopped(FlightId, u8),
     /// This node's wall clock agrees with Redis', or does not: hours cannot be judged by one that is wrong.
     Clock(bool),
+    /// There may be room in a portfolio's budget again: so many changes of it are known.
+    Budget(Arc<str>, u64),
     /// A limit wider than one number was refused elsewhere.
     Throttled(Throttled),
     /// Everything before this has been acted on.

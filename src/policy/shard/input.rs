@@ -75,6 +75,7 @@ impl<P> Shard<P> {
                 self.clock = right;
                 self.mark_all();
             }
+            Input::Budget(portfolio, changes) => self.on_budget(portfolio, changes),
             Input::Throttled(throttled) => self.on_throttled(&throttled),
             Input::Barrier(version) => self.outputs.push_back(Output::Reached(version)),
             Input::Drain => {

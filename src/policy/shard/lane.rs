@@ -192,6 +192,7 @@ impl<P> Shard<P> {
                 let due = view.next_due.map(|due| self.wall_to_mono(due));
                 self.lane(lane).stands(view, due);
                 let messages = self.without_stopped(lane, messages);
+                let messages = self.without_held(lane, messages);
                 self.lane(lane).claimed += messages.len();
                 self.spread(number);
                 self.stand_in_line(number, lane, messages);

@@ -115,8 +115,13 @@ impl<P> Shard<P> {
         }
         let idle = number.claimed.is_empty() && number.claiming == [0; PLACES] && number.in_flight == 0;
         let may_send = |seq| self.campaigns.get(&seq).is_some_and(super::Campaign::may_send);
-        let until = held.filter(|_| idle && !number.agenda.has_work(may_send))?;
-        Some((Blocked::Hours, until.map(|until| self.wall_to_mono(until))))
+        if !idle {
+            return None;
+        }
+        if number.agenda.has_work(may_send) {
+            return self.used_up(number).map(|until| (Blocked::Budget, until));
+        }
+        held.map(|until| (Blocked::Hours, until.map(|until| self.wall_to_mono(until))))
     }
 
     /// One round of a number.
@@ -229,6 +234,9 @@ impl<P> Shard<P> {
         let Some(campaign) = campaign.filter(|campaign| campaign.may_send()) else {
             return Some(Gate::Stopped);
         };
+        if message.admitted_until.is_some_and(|until| until <= self.now.mono) {
+            return Some(Gate::Stopped);
+        }
         let age_ms = u128::from(self.now.wall.0.saturating_sub(message.loaded_at.0));
         let past_end = campaign.setup.valid_until.is_some_and(|end| self.now.wall >= end);
         if past_end || age_ms > campaign.setup.validity.as_millis() {
@@ -336,6 +344,10 @@ impl<P> Shard<P> {
         if !self.redis || self.unsettled >= self.config.max_unsettled {
             return;
         }
+        if let Some(until) = self.used_up(&self.numbers[number]) {
+            // It is not dry either: its lanes are to stay.
+            return until.map_or((), |until| self.wake(number, until));
+        }
         loop {
             let wanted = self.wanted(number);
             if wanted == 0 {
@@ -388,7 +400,7 @@ impl<P> Shard<P> {
 /// Why a claimed message is not begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Gate {
-    /// Its campaign or template may not send, or not at this hour.
+    /// Its campaign or template may not send, or not at this hour; or it was admitted by shared limits too long ago.
     Stopped,
     /// It is older than its validity, or past the campaign's fixed end.
     Expired,

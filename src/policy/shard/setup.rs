@@ -57,6 +57,8 @@ pub struct NumberSetup {
     pub id: NumberId,
     /// Its account.
     pub account: String,
+    /// The portfolio whose budget of people it shares; None: none.
+    pub portfolio: Option<Arc<str>>,
     /// Messages per second at most.
     pub rate_per_s: Option<f64>,
     /// Why it may not act, if so.
@@ -130,6 +132,8 @@ pub enum Blocked {
     StopList,
     /// Outside the hours of all that it has to send.
     Hours,
+    /// Its portfolio has written to as many people as it may in a day.
+    Budget,
     /// All its slots are in flight.
     Slots,
     /// No connection is ready.

@@ -1,6 +1,7 @@
 //! The machine in virtual time, driven by a small world that plays Redis, the line and Meta.
 
 mod bounds;
+mod budget;
 mod flow;
 mod hours;
 mod random;

@@ -16,6 +16,7 @@ impl Judge {
         let sending = self.numbers.iter().filter(|number| number.report.requests > 0);
         LedgerReport {
             schema: 1,
+            people_max: self.portfolio.worst(),
             taken_unanswered: counts.taken - counts.accepted - counts.answering,
             faults: self.faults.labels().zip(self.fault_hits.iter().copied()).collect(),
             worst_second: by_number(|number| number.worst.worst()),

@@ -69,6 +69,15 @@ pub(super) fn write(account: &str, keys: Keys, receipts: &mut [Receipt]) -> Stri
     body
 }
 
+/// A `business_capability_update`: people a day, 0 without a limit.
+pub(super) fn capability(account: &str, most: u64) -> String {
+    let most = if most == 0 { serde_json::json!(-1) } else { serde_json::json!(most) };
+    let value = serde_json::json!({ "max_daily_conversations_per_business": most, "max_phone_numbers_per_business": 20 });
+    let change = serde_json::json!({ "field": "business_capability_update", "value": value });
+    let entry = serde_json::json!([{ "id": account, "changes": [change] }]);
+    serde_json::json!({ "object": "whatsapp_business_account", "entry": entry }).to_string()
+}
+
 /// `X-Hub-Signature-256` of a body.
 pub(super) fn signature(secret: &str, body: &[u8]) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("HMAC takes a key of any length");

@@ -93,6 +93,10 @@ impl Poster {
                     for order in orders.drain(..) {
                         match order {
                             Order::Taken(taken) => self.plan(taken, &mut calendar),
+                            Order::Limit(most) => {
+                                let text = body::capability(&self.config.account, most);
+                                posts.spawn_local(self.clone().post(text, 0));
+                            }
                             Order::Reset => {
                                 calendar = Calendar::default();
                                 posts.abort_all();

@@ -148,6 +148,7 @@ impl World {
         NumberSetup {
             id: self.numbers[number].clone(),
             account: "waba".to_owned(),
+            portfolio: None,
             rate_per_s: Some(self.rates[number]),
             stopped: halted.then_some(Blocked::Halted),
         }

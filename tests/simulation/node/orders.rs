@@ -134,6 +134,8 @@ impl World {
                         attempt: record.attempt,
                         loaded_at: WallMs(self.judge.loaded_ms(*lane, index)),
                         stopped: None,
+                        held: None,
+                        admitted_until: None,
                         payload: (),
                     };
                     (messages.into_iter().map(one).collect(), view(standing))

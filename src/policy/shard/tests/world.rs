@@ -16,7 +16,7 @@ use crate::policy::adapt::AdaptConfig;
 use crate::policy::classify::{Kind, Scope, Verdict};
 use crate::policy::pace::Exactness;
 use crate::policy::shard::{
-    Blocked, CampaignSetup, FlightId, Input, LaneHours, LaneSetup, LaneView, Message, Now, NumberSetup,
+    self, Blocked, CampaignSetup, FlightId, Input, LaneHours, LaneSetup, LaneView, Message, Now, NumberSetup,
     Output, Shard, ShardConfig,
 };
 
@@ -43,6 +43,9 @@ pub(super) struct Sent {
     pub(super) generation: u8,
     pub(super) attempt: u8,
 }
+
+/// Asked for each message that is claimed: its lane and index.
+pub(super) type Admit = dyn FnMut(Mono, LaneId, u32) -> (Option<shard::Held>, Option<Mono>);
 
 /// What is under way between the machine and the world.
 #[derive(Debug)]
@@ -81,6 +84,8 @@ pub(super) struct World {
     pub(super) probes_answered: bool,
     /// Messages that are in the stop list, and why.
     pub(super) stop_list: HashMap<(LaneId, u32), u8>,
+    /// What shared limits say of a message that was claimed: whether they hold it, and until when they do not.
+    pub(super) admit: Box<Admit>,
     /// Whether the journal takes writes.
     pub(super) journal_up: bool,
     pending: BTreeMap<(Mono, u64), Pending>,
@@ -127,7 +132,8 @@ pub(super) fn lane(campaign: u32, lane: u32) -> LaneId {
 }
 
 pub(super) fn number(name: &str, rate_per_s: Option<f64>) -> NumberSetup {
-    NumberSetup { id: NumberId::from(name), account: "waba".to_owned(), rate_per_s, stopped: None }
+    let account = "waba".to_owned();
+    NumberSetup { id: NumberId::from(name), account, portfolio: None, rate_per_s, stopped: None }
 }
 
 pub(super) fn campaign(seq: u32) -> CampaignSetup {
@@ -164,6 +170,7 @@ impl World {
             line_up: true,
             probes_answered: true,
             journal_up: true,
+            admit: Box::new(|_, _, _| (None, None)),
             stop_list: HashMap::new(),
             pending: BTreeMap::new(),
             held: HashMap::new(),
@@ -374,7 +381,18 @@ impl World {
             let Record { generation, attempt, .. } = *record;
             let loaded_at = WallMs(stored.loaded_ms);
             let stopped = self.stop_list.get(&(lane, index)).copied();
-            messages.push(Message { index, generation, attempt, loaded_at, stopped, payload: () });
+            let (held, admitted_until) = (self.admit)(self.now, lane, index);
+            let payload = ();
+            messages.push(Message {
+                index,
+                generation,
+                attempt,
+                loaded_at,
+                stopped,
+                held,
+                admitted_until,
+                payload,
+            });
             self.held.insert((lane, index, generation), Held::Claimed);
         }
         Input::Claimed(lane, Some((messages, stored.view())))

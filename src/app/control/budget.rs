@@ -1,0 +1,127 @@
+//! Budgets of portfolios: what they may use by the configuration and by Meta's word, and whether they have room.
+//!
+//! Shards are told of every change, and of room that has come back: a process that found a budget used up does not see what
+//! another one takes back or raises. One look a second for each portfolio with a running campaign finds out; it costs the
+//! same for any number of messages that wait.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::Control;
+use crate::domain::ids::CampaignSeq;
+use crate::policy::shard::Input;
+use crate::queue::QueueError;
+use crate::queue::budget::{self, Budget, Budgets, Standing, Terms};
+use crate::sender::driver::Event;
+
+/// What control knows of budgets.
+#[derive(Default)]
+pub(super) struct BudgetBook {
+    /// What the shards were told.
+    told: Arc<Budgets>,
+    /// Changes that the shards were told of, over all portfolios.
+    changes: u64,
+    /// How each stood at the last look.
+    standings: BTreeMap<Arc<str>, Standing>,
+}
+
+impl Control {
+    /// Reads what Meta said of the portfolios, and tells the shards what has changed.
+    pub(super) async fn read_budgets(&mut self) -> Result<(), QueueError> {
+        let portfolios = self.config.portfolios.clone();
+        let mut limited = BTreeMap::new();
+        for portfolio in portfolios {
+            let said = self.link.call(async |redis| budget::said(redis, &portfolio.id).await).await?;
+            // The script knows what Meta said, too, and keeps to the smaller of both at any moment.
+            if portfolio.people_per_day.is_some() || said.is_some() {
+                let people = [portfolio.people_per_day, said].into_iter().flatten().min();
+                limited.insert(portfolio.id, people);
+            }
+        }
+        let terms = |people: Option<u64>| Terms {
+            people,
+            window: self.config.budget.window,
+            margin: self.config.budget.margin,
+        };
+        let of_account = |portfolio: &Arc<str>| {
+            let people = limited.get(portfolio)?;
+            Some(Arc::new(Budget { portfolio: portfolio.clone(), terms: terms(*people) }))
+        };
+        let accounts = self.config.accounts.iter();
+        let with_budget = accounts
+            .filter_map(|account| Some((account.id.clone(), of_account(account.portfolio.as_ref()?)?)));
+        let budgets: Budgets = with_budget.collect();
+        if budgets == *self.state.budgets.told {
+            return Ok(());
+        }
+        let told = Arc::new(budgets);
+        let before = std::mem::replace(&mut self.state.budgets.told, told.clone());
+        for shard in 0..self.shards.len() {
+            self.tell(shard, Event::Budgets(told.clone()));
+        }
+        let changed = before.values().chain(told.values()).map(|budget| budget.portfolio.clone());
+        let changed: std::collections::BTreeSet<Arc<str>> = changed.collect();
+        for portfolio in changed {
+            tracing::info!(%portfolio, people_per_day = ?limited.get(&portfolio).copied().flatten(), "a budget changed");
+            self.state.budgets.standings.remove(&portfolio);
+            self.reopen(&portfolio);
+        }
+        Ok(())
+    }
+
+    /// Once a round: which portfolios have room, and which have room again.
+    pub(super) async fn look_at_budgets(&mut self) -> Result<(), QueueError> {
+        let running = self.state.told.iter().filter(|(_, setup)| setup.running).map(|(seq, _)| *seq);
+        let budgets = running.filter_map(|seq| self.budget_of(seq));
+        let looked: BTreeMap<Arc<str>, Arc<Budget>> =
+            budgets.map(|budget| (budget.portfolio.clone(), budget.clone())).collect();
+        self.state.budgets.standings.retain(|portfolio, _| looked.contains_key(portfolio));
+        for (portfolio, budget) in looked {
+            let standing = self.link.call(async |redis| budget::look(redis, &budget).await).await?;
+            self.state.budgets.standings.insert(portfolio.clone(), standing);
+            if standing.has_room() && self.waits_for(&portfolio) {
+                self.reopen(&portfolio);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether all that a campaign has left waits for its portfolio's budget.
+    pub(super) fn campaign_used_up(&self, seq: CampaignSeq) -> bool {
+        let standing =
+            self.budget_of(seq).and_then(|budget| self.state.budgets.standings.get(&budget.portfolio));
+        standing.is_some_and(|standing| !standing.has_room())
+    }
+
+    fn budget_of(&self, seq: CampaignSeq) -> Option<&Arc<Budget>> {
+        self.state.budgets.told.get(&self.state.campaigns.get(&seq)?.campaign.account)
+    }
+
+    /// Whether numbers of ours said last that they wait for a portfolio's budget.
+    fn waits_for(&self, portfolio: &Arc<str>) -> bool {
+        let Some((board, _)) = &self.state.said else { return false };
+        let budget = super::super::board::word(crate::policy::shard::Blocked::Budget);
+        let waiting = board.numbers.iter().filter(|number| number.blocked.as_deref() == Some(budget));
+        let mut accounts = waiting.filter_map(|shown| {
+            self.config.numbers.iter().find(|number| *number.id.0 == *shown.id).map(|number| &number.account)
+        });
+        accounts.any(|account| {
+            self.state.budgets.told.get(account).is_some_and(|budget| budget.portfolio == *portfolio)
+        })
+    }
+
+    /// Lets the numbers of a portfolio claim again, and its campaigns be counted again.
+    fn reopen(&mut self, portfolio: &Arc<str>) {
+        self.state.budgets.changes += 1;
+        let changes = self.state.budgets.changes;
+        self.broadcast(|| Input::Budget(portfolio.clone(), changes));
+        let portfolios = &self.config.accounts;
+        let of = |account: &str| {
+            let known = portfolios.iter().find(|known| known.id == account);
+            known.and_then(|known| known.portfolio.as_ref()) == Some(portfolio)
+        };
+        let campaigns = &self.state.campaigns;
+        let theirs = |seq: &CampaignSeq| campaigns.get(seq).is_some_and(|known| of(&known.campaign.account));
+        self.state.quiet.retain(|seq, _| !theirs(seq));
+    }
+}
