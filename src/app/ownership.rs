@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::sync::{Mutex, Notify};
 
-use self::state::State;
+use self::state::{Asked, State};
 use super::store::Store;
 use crate::clock::{self, Mono};
 use crate::config::{Config, NumberConfig};
@@ -219,12 +219,12 @@ impl Ownership {
     pub(super) fn dropped(&self, number: NumberId, next: Mono) {
         let mut state = self.state.borrow_mut();
         if state.dropping.remove(&number) == Some(false) {
-            state.give_back.insert(number, next);
+            state.give_back.insert(number, Some(next));
         }
         self.poked.notify_one();
     }
 
-    /// A number that was granted and never used: it stays granted until the end of this process.
+    /// A number that was granted and never used: from now on it is a stray, taken anew or given back.
     pub(super) fn forget(&self, number: &NumberId) {
         self.state.borrow_mut().dropping.remove(number);
     }
@@ -331,13 +331,13 @@ impl Ownership {
     async fn beat(&self) -> Result<Option<Duration>, QueueError> {
         let _turn = self.turn.lock().await;
         for _ in 0..ROUNDS_MAX {
-            let (sent, renewal) = self.ask().await?;
+            let (sent, asked, renewal) = self.ask().await?;
             match renewal {
                 Renewal::Held(left) => return Ok(Some(left)),
                 Renewal::Gone => self.lose_everything(),
                 Renewal::Kept(kept) => {
                     let token = kept.token;
-                    let more = self.go_on(kept);
+                    let more = self.go_on(kept, &asked);
                     // After what was lost is known: the shards must not go on with that.
                     self.renewed(sent, token);
                     if !more {
@@ -351,28 +351,29 @@ impl Ownership {
     }
 
     /// Makes one heartbeat with everything there is to say.
-    async fn ask(&self) -> Result<(Mono, Renewal), QueueError> {
-        let (incarnation, offers, revision, leaving, outside, back, take) = {
+    async fn ask(&self) -> Result<(Mono, Asked, Renewal), QueueError> {
+        let (incarnation, offers, revision, leaving, outside, back, asked) = {
             let state = self.state.borrow();
-            let back: Vec<(NumberId, Mono)> =
+            let back: Vec<(NumberId, Option<Mono>)> =
                 state.give_back.iter().map(|(id, next)| (id.clone(), *next)).collect();
-            let take = if self.shards.borrow().is_empty() { Vec::new() } else { state.wanted(&self.node) };
+            let unattached = self.shards.borrow().is_empty();
+            let asked = if unattached { Asked::default() } else { state.asks(&self.node) };
             let State { incarnation, offers, offered, revision, leaving, outside, .. } = &*state;
             let news = (offered.as_ref() != Some(offers)).then(|| offers.clone());
-            (incarnation.clone(), news, *revision, *leaving, *outside, back, take)
+            (incarnation.clone(), news, *revision, *leaving, *outside, back, asked)
         };
         let answer = self.link.call(async |redis| {
             // Counted from here: whatever the answer's way takes is time in which the lease runs.
             let sent = clock::mono();
-            let give_back: Vec<(NumberId, Duration)> =
-                back.iter().map(|(id, next)| (id.clone(), next.since(sent))).collect();
+            let give_back: Vec<(NumberId, Option<Duration>)> =
+                back.iter().map(|(id, next)| (id.clone(), next.map(|next| next.since(sent)))).collect();
             let beat = Beat {
                 ask: if outside { Ask::Join } else { Ask::Keep },
                 leaving,
                 offers: offers.as_deref(),
                 revision,
                 give_back: &give_back,
-                take: &take,
+                take: &asked.numbers,
                 ..self.bare(&incarnation)
             };
             Ok((sent, owner::beat(redis, &beat).await?))
@@ -388,7 +389,7 @@ impl Ownership {
             }
             self.answered.notify_one();
         }
-        Ok((sent, renewal))
+        Ok((sent, asked, renewal))
     }
 
     fn renewed(&self, sent: Mono, token: u64) {
@@ -419,7 +420,7 @@ impl Ownership {
     }
 
     /// Acts on an answer. True: there is more to say at once.
-    fn go_on(&self, kept: Kept) -> bool {
+    fn go_on(&self, kept: Kept, asked: &Asked) -> bool {
         let mut state = self.state.borrow_mut();
         (state.outside, state.next_end) = (false, kept.next_end);
         state.revision = Some(kept.revision);
@@ -432,7 +433,7 @@ impl Ownership {
         for taken in taken {
             if state.held.insert(taken.number.clone()) {
                 tracing::info!(number = %taken.number, given_back = taken.given_back, "a number is ours");
-                let next = taken.given_back.then(|| now.after(taken.wait));
+                let next = asked.whole(&taken).then(|| now.after(taken.wait));
                 let _gone = self.news.send(News::Gained { number: taken.number, next });
             }
         }
@@ -446,8 +447,11 @@ impl Ownership {
             state.part_with(&number, false);
             let _gone = self.news.send(News::Drop(number));
         }
-        !self.shards.borrow().is_empty()
-            && (!state.wanted(&self.node).is_empty() || !state.give_back.is_empty())
+        for number in state.strays(&self.node) {
+            tracing::warn!(%number, "redis takes a number for ours that is not; it is given back");
+            state.give_back.insert(number, None);
+        }
+        !self.shards.borrow().is_empty() && state.more(&self.node, asked)
     }
 
     /// The lease ended, and somebody noticed: nothing is ours until we have joined again.

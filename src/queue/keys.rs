@@ -30,7 +30,7 @@
 //! | `ct:archived` | hash | id → seq, wall ms and folder of a campaign that was archived |
 //! | `ct:halts` | hash | what is paused or halted, and why |
 //! | `ct:webhooks` | hash | when a receipt of each number was last heard (`number:`), of when its latest send was heard (`sent:`), silences (`doubt:`), when anything was heard, when Meta last changed a number, and where we listen |
-//! | `ct:version` | string | raised by every change a node must hear of |
+//! | `ct:version` | string | Redis' time in µs or more, raised by every change a node must hear of |
 //! | `ct:events` | channel | the new version |
 //! | `ct:installation` | string | random name of this installation, the key of its hashes, when an operator `accepted` an older state, when a process `refused` it |
 //! | `ct:far` | hash | data folder → µs of the last time that it found this Redis as far as it was |

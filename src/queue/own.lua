@@ -5,13 +5,13 @@
 --         owner left it  4 node → its numbers and their weights
 -- ARGV    1 node  2 incarnation  3 'join' | 'keep' | 'leave'  4 lease in ms  5 version acted on  6 capacity
 --         7 '1' if it is stopping  8 its numbers and their weights, '' for no change  9 revision it knows
---         10 numbers given back, each with the µs before which it may not send  11 numbers asked for  12 channel
+--         10 numbers given back, each with the µs before which it may not send, or 'lost' if that is not known
+--         11 numbers asked for  12 channel
 -- RETURNS {'ok', token, revision, ms to the next end of another lease or -1, now in wall ms, taken, nodes, numbers, lists}:
 --         `taken` are number, µs before which it may not send, 'given' | 'lost' | 'new'; the last three are empty at the
 --         known revision · {'gone'}: the lease ended · {'held', ms left}: another incarnation lives under this name
 -- INVARIANT a number has one owner, who changes only by giving it back or when the lease has ended, and within a lease after
---         a failover not at all; every answer has a
---         token of its own, above all before and never less than Redis' time in µs.
+--         a failover not at all; every answer has a token of its own, above all before and never less than Redis' time in µs.
 local time = redis.call('TIME')
 local now_us = tonumber(time[1]) * 1000000 + tonumber(time[2])
 local now = math.floor(now_us / 1000)
@@ -39,8 +39,8 @@ end
 if word ~= 'join' and not ours then return {'gone'} end
 if not ours and living >= nodes_max then return redis.error_reply('ERR own: more than 256 nodes') end
 
--- Another master, or the same one started anew, may have forgotten its last grants: a number whose owner is not known here
--- may have one all the same, for one lease at most.
+-- Another master, or the same one started anew, may have forgotten its last grants: a number whose owner is not known here,
+-- or known here as one who asks for it and so does not hold it, may have another all the same, for one lease at most.
 local replid = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)') or ''
 local seen = redis.call('HMGET', KEYS[1], 'replid', 'grace')
 local grace = tonumber(seen[2] or 0)
@@ -60,10 +60,11 @@ if word == 'leave' then
   redis.call('HDEL', KEYS[2], node)
   redis.call('HDEL', KEYS[4], node)
 end
-for number, wait in string.gmatch(ARGV[10], '(%S+) (%d+)') do
+for number, wait in string.gmatch(ARGV[10], '(%S+) (%S+)') do
   local entry = redis.call('HGET', KEYS[3], number)
   if entry and string.match(entry, '^%S+') == node and ours then
-    redis.call('HSET', KEYS[3], number, '- ' .. whole(now) .. ' ' .. whole(now_us + tonumber(wait)) .. ' given')
+    local left = wait == 'lost' and '0 lost' or whole(now_us + tonumber(wait)) .. ' given'
+    redis.call('HSET', KEYS[3], number, '- ' .. whole(now) .. ' ' .. left)
     changed = true
   end
 end
@@ -90,7 +91,7 @@ if word ~= 'leave' then
   for number in string.gmatch(ARGV[11], '%S+') do
     local owner, since, after_us, how = string.match(redis.call('HGET', KEYS[3], number) or '- 0 0 new', '^(%S+) (%d+) (%d+) (%S+)')
     -- Asked again by its owner, the answer is the same: the first one may have been lost.
-    if owner == node or (owner == '-' and ARGV[7] ~= '1' and grace <= now) then
+    if grace <= now and (owner == node or (owner == '-' and ARGV[7] ~= '1')) then
       if owner == '-' then
         redis.call('HSET', KEYS[3], number, table.concat({node, whole(now), after_us, how}, ' '))
         changed = true

@@ -50,8 +50,9 @@ pub struct Beat<'a> {
     pub offers: Option<&'a str>,
     /// The revision of the snapshot that it has; None: it has none.
     pub revision: Option<u64>,
-    /// Numbers that it gives back, each with the time for which nothing may be sent on it.
-    pub give_back: &'a [(NumberId, Duration)],
+    /// Numbers that it gives back, each with the time for which nothing may be sent on it; None: who had it last, and
+    /// until when, is not known, and it counts as lost.
+    pub give_back: &'a [(NumberId, Option<Duration>)],
     /// Numbers that it asks for.
     pub take: &'a [NumberId],
 }
@@ -167,7 +168,8 @@ pub async fn beat(connection: &mut Connection, beat: &Beat<'_>) -> Result<Renewa
         Ask::Leave => "leave",
     };
     let back = beat.give_back.iter().fold(String::new(), |mut text, (number, wait)| {
-        let _infallible = write!(text, "{number} {} ", wait.as_micros());
+        let wait = wait.map_or_else(|| "lost".to_owned(), |wait| wait.as_micros().to_string());
+        let _infallible = write!(text, "{number} {wait} ");
         text
     });
     let take: Vec<&str> = beat.take.iter().map(|number| &*number.0).collect();

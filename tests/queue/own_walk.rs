@@ -7,7 +7,7 @@ use carteiro::domain::ids::NumberId;
 use carteiro::queue::keys;
 use carteiro::queue::owner::{Ask, Beat, Kept, Renewal};
 use proptest::prelude::*;
-use redis::Value;
+use redis::{AsyncCommands as _, Value};
 
 use crate::lab::Lab;
 use crate::own_model::OwnModel;
@@ -26,7 +26,9 @@ struct Step {
     offers: Option<usize>,
     /// Whether the last revision is known.
     informed: bool,
-    give_back: Vec<(usize, u64)>,
+    /// Whether it is another master from now on.
+    another: bool,
+    give_back: Vec<(usize, Option<u64>)>,
     take: Vec<usize>,
 }
 
@@ -35,11 +37,12 @@ fn any_step() -> impl Strategy<Value = Step> {
     let ask = prop::sample::select(vec![Ask::Join, Ask::Join, Ask::Keep, Ask::Keep, Ask::Keep, Ask::Leave]);
     let what =
         (500u64..4_000, 0u64..9, prop::bool::weighted(0.2), prop::option::of(0usize..3), any::<bool>());
-    let numbers =
-        (prop::collection::vec((0usize..4, 0u64..2_000_000), 0..3), prop::collection::vec(0usize..4, 0..4));
-    (0u64..1_500_000, who, ask, what, numbers).prop_map(|(wait_us, who, ask, what, numbers)| {
+    let wait = prop::option::weighted(0.8, 0u64..2_000_000);
+    let numbers = (prop::collection::vec((0usize..4, wait), 0..3), prop::collection::vec(0usize..4, 0..4));
+    let another = prop::bool::weighted(0.05);
+    (0u64..1_500_000, who, ask, what, (numbers, another)).prop_map(|(wait_us, who, ask, what, numbers)| {
         let (lease_ms, acknowledged, leaving, offers, informed) = what;
-        let ((node, incarnation), (give_back, take)) = (who, numbers);
+        let ((node, incarnation), ((give_back, take), another)) = (who, numbers);
         Step {
             wait_us,
             node,
@@ -50,6 +53,7 @@ fn any_step() -> impl Strategy<Value = Step> {
             leaving,
             offers,
             informed,
+            another,
             give_back,
             take,
         }
@@ -92,8 +96,8 @@ fn expected(renewal: &Renewal) -> Vec<String> {
 async fn beat(lab: &mut Lab, now_us: u64, beat: &Beat<'_>) -> Vec<String> {
     let script = OWN.replace("redis.call('TIME')", "{ARGV[13], ARGV[14]}");
     assert_ne!(script, OWN, "the script reads the clock where this test tells it");
-    let back: String =
-        beat.give_back.iter().map(|(id, wait)| format!("{id} {} ", wait.as_micros())).collect();
+    let wait = |wait: &Option<Duration>| wait.map_or("lost".to_owned(), |wait| wait.as_micros().to_string());
+    let back: String = beat.give_back.iter().map(|(id, left)| format!("{id} {} ", wait(left))).collect();
     let take: Vec<&str> = beat.take.iter().map(|id| &*id.0).collect();
     let word = match beat.ask {
         Ask::Join => "join",
@@ -122,7 +126,7 @@ async fn take(lab: &mut Lab, model: &mut OwnModel, now_us: &mut u64, known: &mut
     let incarnations = [format!("i{}", step.node), format!("i{}x", step.node)];
     let lists = [" 1 80 2 80 ", " 1 80 2 80 3 20 ", " 4 1000 "];
     let give_back: Vec<_> =
-        step.give_back.iter().map(|(at, us)| (number(*at), Duration::from_micros(*us))).collect();
+        step.give_back.iter().map(|(at, us)| (number(*at), us.map(Duration::from_micros))).collect();
     let wanted: Vec<_> = step.take.iter().map(|at| number(*at)).collect();
     let one = Beat {
         node: ["a", "b", "c"][step.node],
@@ -137,6 +141,10 @@ async fn take(lab: &mut Lab, model: &mut OwnModel, now_us: &mut u64, known: &mut
         give_back: &give_back,
         take: &wanted,
     };
+    if step.another {
+        model.is_another();
+        let () = lab.redis.hset(keys::OWN, "replid", "0").await.unwrap();
+    }
     let renewal = model.beat(*now_us, &one);
     assert_eq!(beat(lab, *now_us, &one).await, expected(&renewal), "{step:?}");
     if let Renewal::Kept(kept) = renewal {

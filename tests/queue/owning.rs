@@ -80,7 +80,7 @@ async fn a_number_has_one_owner_until_it_is_given_back() {
     );
     assert_eq!(first.len(), 2);
     assert_eq!(take(&mut lab, "b", &["1"]).await, []);
-    let back = [(NumberId::from("1"), Duration::from_secs(3))];
+    let back = [(NumberId::from("1"), Some(Duration::from_secs(3)))];
     kept(&mut lab, Beat { give_back: &back, ..bare("b") }).await;
     assert_eq!(
         owners(&mut lab).await,
@@ -134,6 +134,49 @@ async fn a_heartbeat_that_is_late_and_unnoticed_keeps_everything() {
     end_lease(&mut lab, "a").await;
     kept(&mut lab, bare("a")).await;
     assert_eq!(owners(&mut lab).await, owned(&[("1", "a")]));
+}
+
+#[tokio::test]
+async fn after_a_failover_nobody_is_granted_anything_for_a_lease() {
+    let mut lab = Lab::start().await;
+    join(&mut lab, "a").await;
+    join(&mut lab, "b").await;
+    take(&mut lab, "a", &["1"]).await;
+    // The new master knows 1 as a's. That a gave it back and b took it may be what it forgot: who asks does not hold it.
+    let () = lab.redis.hset(keys::OWN, "replid", "0").await.unwrap();
+    assert_eq!(take(&mut lab, "a", &["1", "2"]).await, []);
+    assert_eq!(take(&mut lab, "b", &["2"]).await, []);
+    assert_eq!(owners(&mut lab).await, owned(&[("1", "a")]), "who holds it keeps it");
+    let grace: u64 = lab.redis.hget(keys::OWN, "grace").await.unwrap();
+    let (seconds, _): (u64, u64) = redis::cmd("TIME").query_async(&mut lab.redis).await.unwrap();
+    assert!(grace > 1000 * seconds && grace <= 1000 * (seconds + 1) + 10_000, "{grace} at {seconds} s");
+    let () = lab.redis.hset(keys::OWN, "grace", 0).await.unwrap();
+    assert_eq!(take(&mut lab, "a", &["1"]).await.len(), 1);
+    // Given back as lost, it is lost to the next.
+    let back = [(NumberId::from("1"), None)];
+    kept(&mut lab, Beat { give_back: &back, ..bare("a") }).await;
+    let taken = take(&mut lab, "b", &["1"]).await;
+    assert!(!taken[0].given_back && taken[0].wait.is_zero(), "{taken:?}");
+}
+
+#[tokio::test]
+async fn a_version_never_repeats_on_a_redis_that_forgot_it() {
+    let mut lab = Lab::start().await;
+    assert_eq!(campaigns::version(&mut lab.redis).await.unwrap(), 0);
+    let first = campaigns::announce(&mut lab.redis).await.unwrap();
+    let then: Vec<u8> = redis::cmd("DUMP").arg(keys::VERSION).query_async(&mut lab.redis).await.unwrap();
+    let heard = campaigns::announce(&mut lab.redis).await.unwrap();
+    let mut restore = redis::cmd("RESTORE");
+    restore.arg(keys::VERSION).arg(0).arg(then).arg("REPLACE");
+    let () = restore.query_async(&mut lab.redis).await.unwrap();
+    assert_eq!(campaigns::version(&mut lab.redis).await.unwrap(), first);
+    // Who acted on what is forgotten has not acted on this.
+    let next = campaigns::announce(&mut lab.redis).await.unwrap();
+    assert!(first < heard && heard < next, "{first} {heard} {next}");
+    assert_eq!(campaigns::version(&mut lab.redis).await.unwrap(), next);
+    // Also when the clock of Redis goes back.
+    let () = lab.redis.set(keys::VERSION, 8_000_000_000_000_000u64).await.unwrap();
+    assert_eq!(campaigns::announce(&mut lab.redis).await.unwrap(), 8_000_000_000_000_001);
 }
 
 #[tokio::test]
@@ -204,7 +247,7 @@ async fn a_snapshot_comes_with_every_change_and_with_nothing_else() {
         known = kept.revision;
         changed
     };
-    let (one, back) = (ids(&["1"]), [(NumberId::from("1"), Duration::ZERO)]);
+    let (one, back) = (ids(&["1"]), [(NumberId::from("1"), Some(Duration::ZERO))]);
     assert!(
         !look(&mut lab, Beat { acknowledged: 7, ..bare("a") }).await,
         "a plain heartbeat changes nothing"

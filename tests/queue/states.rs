@@ -76,7 +76,7 @@ async fn a_full_redis_claims_nothing_and_still_settles_releases_and_keeps_its_ow
     let moved = (CampaignState::Running, CampaignState::Paused);
     assert!(campaigns::set_state(&mut lab.redis, CampaignSeq(1), moved, NOW_MS).await.unwrap());
     assert!(halts::stop(&mut lab.redis, &halts::Scope::App, &halts::Why::Operator).await.unwrap());
-    assert_eq!(campaigns::announce(&mut lab.redis).await.unwrap(), 1);
+    assert!(campaigns::announce(&mut lab.redis).await.unwrap() > 0);
     stored(&mut lab.redis, id(0)).await;
     say(&mut lab.redis, "CONFIG SET maxmemory 0").await;
     lane::claim(&mut lab.redis, id(0), (2, 1), NOW_MS, (1, 0)).await.unwrap();

@@ -19,7 +19,7 @@ use carteiro::queue::lane::Standing;
 use rand::RngExt;
 
 use self::control::{News, Task};
-use self::state::State;
+use self::state::{Asked, State};
 use crate::faults::Fault;
 use crate::mutants::Mutant;
 use crate::store::{CAMPAIGNS, Call, LANES, NUMBERS, lane_at};
@@ -90,6 +90,8 @@ pub(crate) struct Node {
     releasing: usize,
     name: String,
     holdings: State,
+    /// What the heartbeat under way asks for.
+    asked: Asked,
     /// A heartbeat is under way, and when it was sent.
     beating: Option<u64>,
     poked: bool,
@@ -146,6 +148,7 @@ impl Node {
             releasing: 0,
             name: String::new(),
             holdings: State::default(),
+            asked: Asked::default(),
             beating: None,
             poked: false,
             beat_serial: 0,

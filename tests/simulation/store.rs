@@ -50,7 +50,7 @@ pub(crate) struct BeatCall {
     pub(crate) leaving: bool,
     pub(crate) offers: Option<String>,
     pub(crate) revision: Option<u64>,
-    pub(crate) give_back: Vec<(NumberId, Duration)>,
+    pub(crate) give_back: Vec<(NumberId, Option<Duration>)>,
     pub(crate) take: Vec<NumberId>,
 }
 

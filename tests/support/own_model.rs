@@ -37,9 +37,19 @@ pub(crate) struct OwnModel {
     revision: Option<u64>,
     members: BTreeMap<String, Member>,
     numbers: BTreeMap<NumberId, Entry>,
+    /// Somebody has looked which master this is; and it is another one since.
+    looked: bool,
+    another: bool,
+    /// Until when nobody is granted anything.
+    grace_ms: u64,
 }
 
 impl OwnModel {
+    /// From now on it is another master, or the same one started anew.
+    pub(crate) fn is_another(&mut self) {
+        self.another = true;
+    }
+
     /// Carries out one heartbeat at this time of Redis.
     pub(crate) fn beat(&mut self, now_us: u64, beat: &Beat<'_>) -> Renewal {
         let now = now_us / 1000;
@@ -59,6 +69,10 @@ impl OwnModel {
         }
         if beat.ask != Ask::Join && !ours {
             return Renewal::Gone;
+        }
+        let looked = std::mem::replace(&mut self.looked, true);
+        if std::mem::take(&mut self.another) && looked && soonest.is_some() {
+            self.grace_ms = now + u64::try_from(beat.lease.as_millis()).unwrap();
         }
         let mut changed = !dead.is_empty();
         if beat.ask == Ask::Leave {
@@ -95,8 +109,11 @@ impl OwnModel {
         for (number, wait) in beat.give_back {
             let theirs = |entry: &&mut Entry| entry.owner.as_deref() == Some(beat.node);
             if let Some(entry) = self.numbers.get_mut(number).filter(theirs) {
-                let after_us = now_us + u64::try_from(wait.as_micros()).unwrap();
-                *entry = Entry { owner: None, since_ms: now_us / 1000, after_us, how: How::Given };
+                let (after_us, how) = match wait {
+                    Some(wait) => (now_us + u64::try_from(wait.as_micros()).unwrap(), How::Given),
+                    None => (0, How::Lost),
+                };
+                *entry = Entry { owner: None, since_ms: now_us / 1000, after_us, how };
                 changed = true;
             }
         }
@@ -133,7 +150,7 @@ impl OwnModel {
             let new = Entry { owner: None, since_ms: 0, after_us: 0, how: How::New };
             let known = self.numbers.get(number).cloned().unwrap_or(new);
             let mine = known.owner.as_deref() == Some(beat.node);
-            if !mine && (known.owner.is_some() || beat.leaving) {
+            if self.grace_ms > now_us / 1000 || !mine && (known.owner.is_some() || beat.leaving) {
                 continue;
             }
             let (after_us, how) = (known.after_us, known.how);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::clock::Mono;
 use crate::domain::ids::NumberId;
 use crate::policy::assign::{self, Member};
-use crate::queue::owner::Snapshot;
+use crate::queue::owner::{Snapshot, Taken};
 
 /// Numbers on their way to another process at once, at most: a change of the division must not stop everything.
 const HANDOVERS_MAX: usize = 8;
@@ -31,8 +31,25 @@ pub(super) struct State {
     pub(super) dropping: BTreeMap<NumberId, bool>,
     /// On their way out, and their shard has not been told.
     pub(super) untold: BTreeSet<NumberId>,
-    /// At rest, with the instant before which nothing may be sent on them.
-    pub(super) give_back: BTreeMap<NumberId, Mono>,
+    /// At rest, with the instant before which nothing may be sent on them; None: they were never ours to use, and count as
+    /// lost.
+    pub(super) give_back: BTreeMap<NumberId, Option<Mono>>,
+}
+
+/// What one heartbeat asks for.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Asked {
+    pub(super) numbers: Vec<NumberId>,
+    /// Those of them that Redis took for ours already.
+    strays: BTreeSet<NumberId>,
+}
+
+impl Asked {
+    /// Whether a number that was given to us comes with all that its last owner left. Whose a stray was in the meantime, and
+    /// what he sent, Redis may have forgotten.
+    pub(super) fn whole(&self, taken: &Taken) -> bool {
+        taken.given_back && !self.strays.contains(&taken.number)
+    }
 }
 
 impl State {
@@ -67,8 +84,37 @@ impl State {
         )
     }
 
+    /// Whether Redis takes a number for ours that we do not hold and are not parting with: it forgot that we gave it back,
+    /// or granted it when we had stopped asking.
+    fn is_stray(&self, node: &str, number: &NumberId) -> bool {
+        let busy = self.dropping.contains_key(number) || self.give_back.contains_key(number);
+        !busy
+            && !self.held.contains(number)
+            && self.snapshot.owners.get(number).is_some_and(|owned| owned.node == node)
+    }
+
+    /// Strays that shall not be ours; without it nobody would send through them for as long as we live.
+    pub(super) fn strays(&self, node: &str) -> Vec<NumberId> {
+        let wanted = self.wanted(node);
+        let stray = |number: &&NumberId| self.is_stray(node, number) && !wanted.contains(number);
+        self.snapshot.owners.keys().filter(stray).cloned().collect()
+    }
+
+    /// What the next heartbeat asks for.
+    pub(super) fn asks(&self, node: &str) -> Asked {
+        let numbers = self.wanted(node);
+        let strays = numbers.iter().filter(|number| self.is_stray(node, number)).cloned().collect();
+        Asked { numbers, strays }
+    }
+
+    /// Whether there is more to say at once. What was asked for and refused is asked for again with the next heartbeat.
+    pub(super) fn more(&self, node: &str, asked: &Asked) -> bool {
+        let news = |number: &NumberId| !asked.numbers.contains(number);
+        !self.give_back.is_empty() || self.wanted(node).iter().any(news)
+    }
+
     /// Numbers to ask for: they shall be ours, and nobody else has them.
-    pub(super) fn wanted(&self, node: &str) -> Vec<NumberId> {
+    fn wanted(&self, node: &str) -> Vec<NumberId> {
         if self.leaving || self.outside {
             return Vec::new();
         }

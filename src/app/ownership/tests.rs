@@ -105,6 +105,36 @@ impl Lab {
         }
     }
 
+    /// What Redis knows of a number.
+    async fn entry(&mut self, number: &str) -> String {
+        self.store.connection.hget(keys::OWN_NUMBERS, number).await.unwrap()
+    }
+
+    /// Redis, started anew, knows this of a number, as it did before its last second.
+    async fn forget(&mut self, number: &str, entry: &str) {
+        let () = self.store.connection.hset(keys::OWN_NUMBERS, number, entry).await.unwrap();
+        let () = self.store.connection.hset(keys::OWN, "rev", 1).await.unwrap();
+        let () = self.store.connection.hset(keys::OWN, "replid", "0").await.unwrap();
+    }
+
+    /// The time after a failover in which nobody is granted anything is over.
+    async fn end_grace(&mut self) {
+        let () = self.store.connection.hset(keys::OWN, "grace", 0).await.unwrap();
+    }
+
+    /// Gives a number to a process that has come.
+    async fn give_one(&mut self) -> NumberId {
+        self.beat().await;
+        self.news();
+        self.other(Ask::Join, &[]).await;
+        self.beat().await;
+        let news = self.news();
+        let [News::Drop(number)] = &news[..] else { panic!("{news:?}") };
+        self.obey(&news);
+        self.ours.dropped(number.clone(), clock::mono());
+        number.clone()
+    }
+
     /// Lets our lease end, as if we had been frozen.
     async fn freeze(&mut self) {
         let entry: String = self.store.connection.hget(keys::OWN_NODES, "a").await.unwrap();
@@ -220,5 +250,53 @@ fn one_that_leaves_lets_go_at_once_and_takes_nothing() {
         assert_eq!(lab.news(), []);
         lab.ours.end(&mut lab.store).await.unwrap();
         assert_eq!(owner::live_nodes(&mut lab.store.connection).await.unwrap().len(), 1);
+    });
+}
+
+#[test]
+fn a_number_is_given_back_again_when_redis_forgot_that_it_was() {
+    run(async |mut lab| {
+        let number = lab.give_one().await;
+        let ours = lab.entry(&number.0).await;
+        lab.beat().await;
+        lab.forget(&number.0, &ours).await;
+        lab.beat().await;
+        assert_eq!(lab.news(), [], "it was and stays the other's");
+        lab.end_grace().await;
+        let taken = lab.other(Ask::Keep, &[&number.0]).await;
+        assert!(taken.len() == 1 && !taken[0].given_back, "who sent on it meanwhile is not known: {taken:?}");
+    });
+}
+
+#[test]
+fn a_number_that_redis_forgot_to_be_given_back_is_taken_anew_as_a_lost_one() {
+    run(async |mut lab| {
+        let number = lab.give_one().await;
+        lab.beat().await;
+        let back = lab.entry(&number.0).await;
+        assert!(back.starts_with("- ") && back.ends_with(" given"), "{back}");
+        lab.other(Ask::Leave, &[]).await;
+        lab.beat().await;
+        assert_eq!(gained(&lab.news()), [(number.to_string(), true)]);
+        // Once more, with nobody else there, and Redis has it as it was granted then.
+        let ours = lab.entry(&number.0).await;
+        lab.ours.state.borrow_mut().part_with(&number, false);
+        lab.obey(&[News::Drop(number.clone())]);
+        lab.ours.dropped(number.clone(), clock::mono());
+        let () = lab.store.connection.hset(keys::OWN, "grace", 8_000_000_000_000u64).await.unwrap();
+        lab.beat().await;
+        lab.told();
+        lab.forget(&number.0, &ours).await;
+        let () = lab.store.connection.hset(keys::OWN, "grace", 8_000_000_000_000u64).await.unwrap();
+        lab.beat().await;
+        let asked = lab.told().iter().filter(|told| **told == Told::Lease).count();
+        assert_eq!(
+            (lab.news(), asked),
+            (Vec::new(), 1),
+            "refused, it is asked for again with the next heartbeat"
+        );
+        lab.end_grace().await;
+        lab.beat().await;
+        assert_eq!(gained(&lab.news()), [(number.to_string(), false)], "another may have sent on it");
     });
 }

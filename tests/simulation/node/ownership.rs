@@ -8,7 +8,7 @@ use carteiro::policy::shard::Input;
 use carteiro::queue::owner::{Ask, Kept, Renewal, Snapshot};
 
 use super::control::{News, Task};
-use super::{Phase, number_at};
+use super::{Asked, Phase, number_at};
 use crate::mutants::Mutant;
 use crate::store::{BeatCall, Call};
 use crate::world::{NodeEvent, SECOND_US, World, mono};
@@ -36,8 +36,9 @@ impl World {
         node.beat_serial += 1;
         node.beating = Some(now.0.as_micros().try_into().unwrap());
         let attached = matches!(node.phase, Phase::Running | Phase::Leaving);
-        let state = &node.holdings;
         let last = node.drained;
+        node.asked = if attached && !last { node.holdings.asks(&node.name) } else { Asked::default() };
+        let state = &node.holdings;
         let ask = if state.outside { Ask::Join } else { Ask::Keep };
         let call = BeatCall {
             node: node.name.clone(),
@@ -48,8 +49,12 @@ impl World {
             leaving: state.leaving,
             offers: (state.offered.as_ref() != Some(&state.offers)).then(|| state.offers.clone()),
             revision: state.revision,
-            give_back: state.give_back.iter().map(|(id, next)| (id.clone(), next.since(now))).collect(),
-            take: if attached && !last { state.wanted(&node.name) } else { Vec::new() },
+            give_back: state
+                .give_back
+                .iter()
+                .map(|(id, next)| (id.clone(), next.map(|next| next.since(now))))
+                .collect(),
+            take: node.asked.numbers.clone(),
         };
         self.call(at, Call::Beat(Box::new(call)));
     }
@@ -137,6 +142,7 @@ impl World {
     fn go_on(&mut self, at: usize, kept: Kept) -> bool {
         let now = self.mono();
         let node = &mut self.nodes[at];
+        let asked = std::mem::take(&mut node.asked);
         let (name, state) = (node.name.clone(), &mut node.holdings);
         (state.outside, state.next_end, state.revision) = (false, kept.next_end, Some(kept.revision));
         if let Some(snapshot) = kept.snapshot {
@@ -146,7 +152,7 @@ impl World {
         let mut news = Vec::new();
         for taken in taken {
             if state.held.insert(taken.number.clone()) {
-                let next = taken.given_back.then(|| now.after(taken.wait));
+                let next = asked.whole(&taken).then(|| now.after(taken.wait));
                 news.push(News::Gained(number_at(&taken.number), next));
             }
         }
@@ -158,10 +164,13 @@ impl World {
             state.part_with(&number, false);
             news.push(News::Drop(number));
         }
+        for number in state.strays(&name) {
+            state.give_back.insert(number, None);
+        }
         news.into_iter().for_each(|news| self.tell_news(at, news));
         let node = &self.nodes[at];
         let attached = matches!(node.phase, Phase::Running | Phase::Leaving);
-        attached && (!node.holdings.wanted(&name).is_empty() || !node.holdings.give_back.is_empty())
+        attached && node.holdings.more(&name, &asked)
     }
 
     /// The lease ended, and somebody noticed: nothing is ours until we have joined again.
@@ -206,7 +215,7 @@ impl World {
     pub(super) fn on_number_dropped(&mut self, at: usize, number: NumberId, next: Mono) {
         let state = &mut self.nodes[at].holdings;
         if state.dropping.remove(&number) == Some(false) {
-            state.give_back.insert(number, next);
+            state.give_back.insert(number, Some(next));
         }
         self.beat_in(at, 0);
     }
