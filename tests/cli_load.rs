@@ -4,6 +4,8 @@
 
 #[path = "support/place.rs"]
 mod place;
+#[path = "support/servers.rs"]
+mod servers;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,8 +15,9 @@ use std::process::{Child, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use place::{CAMPAIGN, CONFIG, Place, file, totals};
+use place::{CAMPAIGN, CONFIG, Place, file, rows, totals};
 use serde_json::json;
+use servers::Server;
 
 /// How often something is looked at before a test gives up.
 const LOOKS: usize = 2_000;
@@ -187,7 +190,7 @@ const FED_CHUNKED: u64 = 4_000 / 128 * 128;
 /// A load whose input does not end. It is stopped in any case, so that a failing test leaves nothing running.
 struct Fed {
     child: Child,
-    _input: std::process::ChildStdin,
+    input: Option<std::process::ChildStdin>,
 }
 
 impl Drop for Fed {
@@ -204,10 +207,55 @@ impl Fed {
             place.command(&["campaign", "load", "teste", "-"]).stdin(Stdio::piped()).spawn().unwrap();
         let mut input = child.stdin.take().unwrap();
         input.write_all(file(0..FED_ROWS).as_bytes()).unwrap();
-        let there = (0..LOOKS).any(|_| place.status()["loaded"].as_u64() == Some(FED_CHUNKED));
-        assert!(there, "the first rows never arrived");
-        Self { child, _input: input }
+        let fed = Self { child, input: Some(input) };
+        fed.has_loaded(place, FED_CHUNKED);
+        fed
     }
+
+    fn feed(&mut self, range: std::ops::Range<u32>) {
+        self.input.as_mut().unwrap().write_all(rows(range).as_bytes()).unwrap();
+    }
+
+    /// Waits until so many rows are in Redis.
+    fn has_loaded(&self, place: &Place, count: u64) {
+        let there = (0..LOOKS).any(|_| place.status()["loaded"].as_u64() == Some(count));
+        assert!(there, "{count} rows never arrived");
+    }
+}
+
+/// Redis dies, and had not yet written the last that it said it has: its file ends before.
+#[test]
+fn a_load_puts_there_again_what_redis_forgot() {
+    let weak = ["--appendonly", "yes", "--appendfsync", "everysec", "--save", ""];
+    let mut redis = Server::start(&weak);
+    let place = Place::new();
+    let url = redis.url();
+    let keys = format!("[redis]\nurl = \"{url}\"\nallow_weak_durability = true\nreplay_window = \"2s\"\n");
+    place.write("carteiro.toml", &(CONFIG.to_owned() + &keys));
+    place.ok(&["campaign", "create", "teste.toml"]);
+    let mut fed = Fed::half_way(&place);
+    let aof = redis.folder().join("appendonlydir/appendonly.aof.1.incr.aof");
+    let written = fs::metadata(&aof).unwrap().len();
+    fed.feed(FED_ROWS..FED_ROWS + 1_280);
+    let chunked = u64::from(FED_ROWS + 1_280) / 128 * 128;
+    fed.has_loaded(&place, chunked);
+    redis.kill();
+    let file = fs::File::options().write(true).open(&aof).unwrap();
+    assert!(file.metadata().unwrap().len() > written);
+    file.set_len(written).unwrap();
+    redis.again(&[]);
+    fed.feed(FED_ROWS + 1_280..6_000);
+    drop(fed.input.take());
+    let mut said = String::new();
+    fed.child.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+    let mut why = String::new();
+    fed.child.stderr.take().unwrap().read_to_string(&mut why).unwrap();
+    assert!(fed.child.wait().unwrap().success(), "{said}{why}");
+    assert!(said.contains("6,000 rows, 6,000 loaded, 0 duplicate"), "{said}");
+    let status = place.status();
+    assert_eq!((totals(&status), status["left"].as_u64()), ([6_000, 6_000, 0, 0], Some(6_000)));
+    let persons: BTreeSet<String> = place.report().into_iter().map(|mut row| row.swap_remove(3)).collect();
+    assert_eq!(persons.len(), 6_000);
 }
 
 #[test]

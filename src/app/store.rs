@@ -1,8 +1,10 @@
 //! Redis as every command finds it: joined or reached by URL, checked, with this installation's name in it.
 
+use std::time::Duration;
+
 use redis::AsyncCommands;
 
-use crate::config::Config;
+use crate::config::{Config, RedisConfig, RedisMode, WaitFor};
 use crate::intake::lanes::HashKey;
 use crate::queue::client::Client;
 use crate::queue::connection::Connection;
@@ -62,6 +64,12 @@ impl Store {
         check_layout(&mut connection).await?;
         let installation = installation(&mut connection).await?;
         Ok(Self { server, client, timeouts, facts, connection, installation })
+    }
+
+    /// How much of what it acknowledged Redis may forget; None: nothing, it is on disk or at a replica.
+    pub fn forgets(&self, config: &RedisConfig) -> Option<Duration> {
+        let alone = config.mode == RedisMode::Standalone || config.wait_replicas != WaitFor::Nobody;
+        (!self.facts.durable || !alone).then_some(config.replay_window)
     }
 
     /// Lets go of Redis; the last one out stops a private child.

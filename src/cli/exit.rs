@@ -274,6 +274,7 @@ impl From<LoadError> for CliError {
             LoadError::Duplicates { .. } => {
                 Self::new(Exit::Failed, "duplicates_unwritable", error.to_string())
             }
+            LoadError::Forgotten { .. } => Self::new(Exit::Failed, "redis_forgot", error.to_string()),
             LoadError::System(_) => Self::new(Exit::Failed, "failed", error.to_string()),
         };
         shown.hint("what was loaded until then stays; loading the same file again adds only what is missing")

@@ -37,6 +37,7 @@ use crate::queue::campaigns::{self, LoadTotals};
 use crate::queue::codec::{CHUNK_MAX, ChunkBuilder, Packer};
 use crate::queue::lane::{self, Append, Appended};
 use crate::queue::link::{Link, Timeouts};
+use crate::queue::replay::{Chunk, Wrote};
 use crate::queue::{QueueError, agenda};
 
 mod explain;
@@ -76,6 +77,12 @@ pub enum LoadError {
     /// Redis refused.
     #[error("{0}")]
     Queue(#[from] QueueError),
+    /// Redis forgot its last seconds, and somebody else took the places of rows meanwhile.
+    #[error("redis forgot {rows} rows that it had, and they could not be put in their places again")]
+    Forgotten {
+        /// How many.
+        rows: u64,
+    },
     /// The system refused a thread or a buffer.
     #[error("cannot start the load: {0}")]
     System(#[from] std::io::Error),
@@ -106,6 +113,8 @@ pub struct LoadPlan {
     pub loads: Vec<u64>,
     /// Redis.
     pub redis: Client,
+    /// How long it may forget what it acknowledged; None: not at all.
+    pub window: Option<Duration>,
     /// How long to wait for it.
     pub timeouts: Timeouts,
 }
@@ -218,7 +227,9 @@ async fn upload(
     repeats: Repeats,
 ) -> Result<(), LoadError> {
     let explainer = Rc::new(RefCell::new(Explainer::new(repeats)));
-    let link = Link::new(plan.redis.clone(), plan.timeouts, |_| ());
+    let client = plan.redis.clone();
+    let client = if let Some(window) = plan.window { client.remembering(window) } else { client };
+    let link = Link::new(client, plan.timeouts, |_| ());
     register(&plan, &link).await?;
     let mut uploaders = JoinSet::new();
     for (line, mut batches) in incoming.into_iter().enumerate() {
@@ -248,7 +259,12 @@ async fn upload(
     }
     let suspects = explainer.borrow_mut().take()?;
     explain::explain(suspects, &plan, &link, &progress).await?;
-    tell(&plan, &link, &progress, None).await
+    // Rows count as loaded only when Redis can forget them no more.
+    tell(&plan, &link, &progress, Some(clock::wall().0)).await?;
+    match link.kept().await? {
+        0 => tell(&plan, &link, &progress, None).await,
+        rows => Err(LoadError::Forgotten { rows }),
+    }
 }
 
 /// Every lane is on its number's agenda before its first append.
@@ -303,8 +319,10 @@ async fn append(
             chunk: &batch.packed,
             buckets: &by_bucket,
         };
+        link.room().await;
         match link.call(async |redis| lane::append(redis, lane, &order).await).await? {
-            Appended::Done(_) => {
+            Appended::Done(first) => {
+                link.wrote(lane, || Wrote::Appended(Rc::new(Chunk::of(&order, first))));
                 progress.loaded.fetch_add(batch.rows.len() as u64, Ordering::Relaxed);
                 return Ok(());
             }

@@ -24,6 +24,10 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_s
 /// last look before that, and it looks every two seconds, later on a busy machine.
 const BEYOND: Duration = Duration::from_secs(10);
 
+/// How long the chunks are awaited of which messages were claimed, when their lanes end before them: the load that put them
+/// there has noticed, too, and puts them there again. And how often it is looked.
+const CHUNKS_AWAITED: (Duration, Duration) = (Duration::from_secs(10), Duration::from_millis(100));
+
 /// What [`LinkNews::Down`] says of a Redis that the guard does not believe.
 pub const ROLLED_BACK: &str = "rolled_back";
 
@@ -46,6 +50,8 @@ struct Inner {
     recent: Option<RefCell<Recent>>,
     /// The servers of the last connection.
     servers: RefCell<Vec<String>>,
+    /// Rows that could not be put in their places again.
+    lost: Cell<u64>,
     changed: Notify,
     /// Told when Redis goes and comes, and every trouble by its kind.
     tell: Box<dyn Fn(LinkNews)>,
@@ -82,6 +88,7 @@ impl Link {
         let inner = Inner {
             recent: client.window().map(|window| RefCell::new(Recent::new(window + BEYOND))),
             servers: RefCell::default(),
+            lost: Cell::new(0),
             client,
             timeouts,
             connection: RefCell::new(None),
@@ -139,6 +146,32 @@ impl Link {
         if let Some(recent) = &self.inner.recent {
             recent.borrow_mut().push(clock::mono(), lane, wrote());
         }
+    }
+
+    /// Waits until more chunks can be kept.
+    pub async fn room(&self) {
+        let room_at = || self.inner.recent.as_ref().and_then(|kept| kept.borrow_mut().room_at(clock::mono()));
+        while let Some(at) = room_at() {
+            tokio::time::sleep_until(at.to_tokio()).await;
+        }
+    }
+
+    /// Returns when all that was written can be forgotten no more: when a Redis has answered and not been exchanged for as
+    /// long as it may hold something back. Returns how many rows that it forgot could not be put in their places again.
+    ///
+    /// # Errors
+    /// Those that no waiting mends.
+    pub async fn kept(&self) -> Result<u64, QueueError> {
+        while let Some(window) = self.inner.client.window() {
+            let connection = self.inner.connections.get();
+            tokio::time::sleep(window).await;
+            // Whoever has gone meanwhile is missed only now.
+            self.call(async |redis| redis.identity().await).await?;
+            if self.inner.connections.get() == connection {
+                break;
+            }
+        }
+        Ok(self.inner.lost.get())
     }
 
     /// Says that Redis is down until enough replicas have everything that their masters have.
@@ -221,18 +254,26 @@ impl Inner {
         if known != servers && !known.is_empty() {
             // Until it is done they are still another's.
             self.servers.replace(known);
+            let patience = clock::mono().after(CHUNKS_AWAITED.0);
             loop {
                 let again = recent.borrow().again();
-                let Replayed { written, homeless } = again.replay(connection, clock::wall().0).await?;
+                let replayed = again.replay(connection, clock::wall().0).await?;
+                let Replayed { written, homeless, missing } = replayed;
                 tracing::warn!(
                     written,
                     homeless,
+                    missing,
                     "redis is another one or began anew; its last seconds are written again"
                 );
+                self.lost.set(self.lost.get() + homeless);
                 // An answer of the old server may have come meanwhile.
-                if !recent.borrow().is_newer_than(&again) {
+                if recent.borrow().is_newer_than(&again) {
+                    continue;
+                }
+                if missing == 0 || clock::mono() >= patience {
                     break;
                 }
+                tokio::time::sleep(CHUNKS_AWAITED.1).await;
             }
         }
         self.servers.replace(servers);

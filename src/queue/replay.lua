@@ -5,15 +5,17 @@
 --         5 reason of a doubt  6 messages, lowest index first, 16 bytes each: index (u32), generation, state (15: given
 --           back), attempt, reason (u8 each), due in wall ms (f64)
 --         7 the last request that gave something back
--- RETURNS {'ok', written} · {'differs'}: the log holds another chunk there · {'gone'}
+-- RETURNS {'ok', written} · {'differs'}: the log holds another chunk there · {'missing'}: the lane ends before that chunk, or is
+--         not there
 -- INVARIANT a record only moves forward: what is as new as what is said, or newer, stays as it is. Untouched messages that
 --         are passed over become due, so none is left out.
 local meta = redis.call('HMGET', KEYS[1], 'tok', 'n', 'next', 'req')
-if not meta[2] then return {'gone'} end
+if not meta[2] then return {'missing'} end
 if #ARGV[6] % 16 ~= 0 or #ARGV[6] > 16000 then return redis.error_reply('ERR replay: malformed arguments') end
 if ARGV[4] ~= '' then
   local id = string.format('%.0f-0', tonumber(ARGV[3]) + 1)
   local entry = redis.call('XRANGE', KEYS[4], id, id)
+  if not entry[1] and tonumber(meta[2]) <= tonumber(ARGV[3]) then return {'missing'} end
   if not entry[1] or string.sub(entry[1][2][2], -4) ~= ARGV[4] then return {'differs'} end
 end
 local n, following, ours = tonumber(meta[2]), tonumber(meta[3] or 0), tonumber(meta[1] or 0) == tonumber(ARGV[1])

@@ -2,23 +2,32 @@
 //! that crashed before its disk had it, or that was promoted before it had it.
 //!
 //! Whole batches are kept, as they were acknowledged; what became of each message is worked out only when it is needed.
+//! A load keeps its chunks: forgotten ones are put in the same places again, before anybody says again that he claimed
+//! from them.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
 use std::time::Duration;
 
-use redis::{Value, from_redis_value};
+use redis::{AsyncCommands, Value, from_redis_value};
 
 use super::connection::Connection;
 use super::keys::LaneKeys;
-use super::lane::{BATCH_MAX, reasons};
+use super::lane::{Append, Appended, BATCH_MAX, append, reasons};
 use super::{QueueError, receipt, script};
-use crate::clock::Mono;
-use crate::domain::ids::LaneId;
+use crate::clock::{self, Mono};
+use crate::domain::ids::{LaneId, NumberId};
 use crate::domain::receipt::Receipt;
 use crate::domain::record::{Settlement, State};
 
 /// Messages kept at most: some megabytes. Beyond it the oldest are let go of.
 const MESSAGES_MAX: usize = 262_144;
+
+/// Bytes of chunks kept at most. A load that has so many under way in half waits until the oldest are old enough.
+const CHUNK_BYTES_MAX: usize = 64 << 20;
+
+/// How long a load waits for chunks of others that stood before its own, and how often it looks.
+const OTHERS: (Duration, Duration) = (Duration::from_secs(5), Duration::from_millis(50));
 
 /// Bytes of one message in the script's arguments, and what stands there for a message that was given back.
 const MESSAGE_BYTES: usize = 16;
@@ -47,6 +56,41 @@ pub enum Wrote {
     Settled(Vec<Settlement>),
     /// What receipts said, and how many attempts a message has.
     Received(Vec<Receipt>, u8),
+    /// A chunk that was put at the end of the lane.
+    Appended(Rc<Chunk>),
+}
+
+/// A chunk as it was put in its lane.
+#[derive(Debug)]
+pub struct Chunk {
+    /// Index of its first message.
+    first: u32,
+    tag: String,
+    number: NumberId,
+    class: u8,
+    capacity: u32,
+    rows: usize,
+    bytes: Vec<u8>,
+    buckets: BTreeMap<u32, Vec<i64>>,
+}
+
+impl Chunk {
+    /// Of an append that put it at this index.
+    pub fn of(order: &Append<'_>, first: u32) -> Self {
+        let Append { tag, number, class, capacity, rows, chunk, buckets } = *order;
+        let (tag, number) = (tag.to_owned(), number.clone());
+        Self { first, tag, number, class, capacity, rows, bytes: chunk.to_vec(), buckets: buckets.clone() }
+    }
+
+    fn order(&self) -> Append<'_> {
+        let Self { tag, number, class, capacity, rows, bytes, buckets, .. } = self;
+        let (class, capacity, rows) = (*class, *capacity, *rows);
+        Append { tag, number, class, capacity, rows, chunk: bytes, buckets }
+    }
+
+    fn size(&self) -> usize {
+        self.bytes.len() + size_of::<i64>() * self.rows
+    }
 }
 
 /// A chunk by which the log is known to be the same.
@@ -66,6 +110,7 @@ pub struct Recent {
     window: Duration,
     batches: VecDeque<(Mono, LaneId, Wrote)>,
     messages: usize,
+    chunk_bytes: usize,
     /// Batches ever kept.
     pushed: u64,
 }
@@ -86,6 +131,7 @@ struct Known {
     last: BTreeMap<u32, Last>,
     chunks: BTreeMap<u32, Held>,
     received: Vec<(Vec<Receipt>, u8)>,
+    appended: VecDeque<Rc<Chunk>>,
 }
 
 /// Messages of one chunk, if it is known.
@@ -103,10 +149,12 @@ struct Last {
 /// What came of writing it again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Replayed {
-    /// Messages whose record was behind.
+    /// Messages whose record was behind, and rows of chunks that were not there.
     pub written: u64,
-    /// Messages whose chunk is not there any more, or another one.
+    /// Messages in whose place the log holds another chunk; rows of chunks that are there in part.
     pub homeless: u64,
+    /// Messages whose lane ends before their chunk: whoever loaded it may put it there again.
+    pub missing: u64,
 }
 
 impl Wrote {
@@ -116,29 +164,55 @@ impl Wrote {
             Self::Released { messages, .. } => messages.len(),
             Self::Settled(settlements) => settlements.len(),
             Self::Received(receipts, _) => receipts.len(),
+            Self::Appended(_) => 0,
         }
+    }
+
+    fn chunk_bytes(&self) -> usize {
+        if let Self::Appended(chunk) = self { chunk.size() } else { 0 }
     }
 }
 
 impl Recent {
     /// Nothing yet; what is older than `window` when something newer comes is let go of.
     pub fn new(window: Duration) -> Self {
-        Self { window, batches: VecDeque::new(), messages: 0, pushed: 0 }
+        Self { window, batches: VecDeque::new(), messages: 0, chunk_bytes: 0, pushed: 0 }
     }
 
     /// Keeps what was acknowledged.
     pub fn push(&mut self, now: Mono, lane: LaneId, wrote: Wrote) {
         self.messages += wrote.len();
+        self.chunk_bytes += wrote.chunk_bytes();
         self.pushed += 1;
         self.batches.push_back((now, lane, wrote));
-        while let Some((at, _, oldest)) = self.batches.front() {
-            // A batch alone is kept whatever its size.
-            if (at.after(self.window) > now && self.messages <= MESSAGES_MAX) || self.batches.len() == 1 {
-                break;
-            }
-            self.messages -= oldest.len();
-            self.batches.pop_front();
+        // A batch alone is kept whatever its size.
+        while self.batches.len() > 1 && (self.is_over(now) || self.is_too_much()) {
+            self.let_go_of_oldest();
         }
+    }
+
+    fn is_over(&self, now: Mono) -> bool {
+        self.batches.front().is_some_and(|(at, ..)| at.after(self.window) <= now)
+    }
+
+    fn is_too_much(&self) -> bool {
+        self.messages > MESSAGES_MAX || self.chunk_bytes > CHUNK_BYTES_MAX
+    }
+
+    fn let_go_of_oldest(&mut self) {
+        if let Some((_, _, oldest)) = self.batches.pop_front() {
+            self.messages -= oldest.len();
+            self.chunk_bytes -= oldest.chunk_bytes();
+        }
+    }
+
+    /// When there will be room for more chunks without letting go of young ones; None: there is.
+    pub fn room_at(&mut self, now: Mono) -> Option<Mono> {
+        while self.is_over(now) {
+            self.let_go_of_oldest();
+        }
+        let full = self.chunk_bytes > CHUNK_BYTES_MAX / 2;
+        self.batches.front().filter(|_| full).map(|(at, ..)| at.after(self.window))
     }
 
     /// All of it, to be written again.
@@ -181,6 +255,7 @@ impl Recent {
                     }
                 }
                 Wrote::Received(receipts, most) => known.received.push((receipts.clone(), *most)),
+                Wrote::Appended(chunk) => known.appended.push_back(chunk.clone()),
             }
         }
         lanes
@@ -190,13 +265,16 @@ impl Recent {
 impl Again {
     /// Writes it, lane by lane and chunk by chunk. What is there already stays as it is.
     pub async fn replay(&self, connection: &mut Connection, now_ms: u64) -> Result<Replayed, QueueError> {
-        let mut replayed = Replayed::default();
+        let mut replayed = self.append_again(connection).await?;
         for (lane, known) in &self.lanes {
             for (held, messages) in known.by_chunk() {
                 for batch in messages.chunks(BATCH_MAX) {
-                    let written = write(connection, (*lane, known), now_ms, held, batch).await?;
-                    replayed.written += written.unwrap_or(0);
-                    replayed.homeless += if written.is_none() { batch.len() as u64 } else { 0 };
+                    let count = batch.len() as u64;
+                    match write(connection, (*lane, known), now_ms, held, batch).await? {
+                        Written::Done(written) => replayed.written += written,
+                        Written::Differs => replayed.homeless += count,
+                        Written::Missing => replayed.missing += count,
+                    }
                 }
             }
             for (receipts, most) in &known.received {
@@ -205,6 +283,45 @@ impl Again {
         }
         Ok(replayed)
     }
+
+    /// Puts chunks in their places again, those first that came first; by their hashes it is known which are there. A chunk
+    /// of another load that stood before is waited for: its load is at this, too.
+    async fn append_again(&self, connection: &mut Connection) -> Result<Replayed, QueueError> {
+        let mut replayed = Replayed::default();
+        let pending = |(lane, known): (&LaneId, &Known)| (*lane, known.appended.clone());
+        let mut left: Vec<(LaneId, VecDeque<Rc<Chunk>>)> =
+            self.lanes.iter().map(pending).filter(|(_, chunks)| !chunks.is_empty()).collect();
+        let patience = clock::mono().after(OTHERS.0);
+        while !left.is_empty() {
+            for (lane, chunks) in &mut left {
+                let count: Option<u32> = connection.hget(LaneKeys::new(*lane).meta, "n").await?;
+                let mut count = count.unwrap_or(0);
+                let waits = clock::mono() < patience;
+                while let Some(chunk) = chunks.pop_front_if(|chunk| chunk.first <= count || !waits) {
+                    let rows = chunk.rows as u64;
+                    match append(connection, *lane, &chunk.order()).await? {
+                        Appended::Done(first) => {
+                            count = first.saturating_add(u32::try_from(chunk.rows).unwrap_or(u32::MAX));
+                            replayed.written += rows;
+                        }
+                        Appended::Duplicates(known) => replayed.homeless += rows - known.len() as u64,
+                    }
+                }
+            }
+            left.retain(|(_, chunks)| !chunks.is_empty());
+            if !left.is_empty() {
+                tokio::time::sleep(OTHERS.1).await;
+            }
+        }
+        Ok(replayed)
+    }
+}
+
+/// What the script answered.
+enum Written {
+    Done(u64),
+    Differs,
+    Missing,
 }
 
 impl Known {
@@ -226,14 +343,13 @@ impl Known {
     }
 }
 
-/// None: the log does not hold this chunk.
 async fn write(
     connection: &mut Connection,
     (lane, known): (LaneId, &Known),
     now_ms: u64,
     held: Option<Held>,
     messages: &[(u32, Last)],
-) -> Result<Option<u64>, QueueError> {
+) -> Result<Written, QueueError> {
     let keys = LaneKeys::new(lane);
     let mut call = script::REPLAY.prepare_invoke();
     call.key(&keys.meta).key(&keys.state).key(&keys.retry).key(&keys.log).key(&keys.doubt);
@@ -252,8 +368,9 @@ async fn write(
     let mut next = || reply.next().unwrap_or(Value::Nil);
     let strange = |error: redis::ParsingError| QueueError::Refused(error.to_string());
     match from_redis_value::<String>(next()).map_err(strange)?.as_str() {
-        "ok" => from_redis_value(next()).map(Some).map_err(strange),
-        _ => Ok(None),
+        "ok" => from_redis_value(next()).map(Written::Done).map_err(strange),
+        "missing" => Ok(Written::Missing),
+        _ => Ok(Written::Differs),
     }
 }
 

@@ -13,14 +13,15 @@ use carteiro::policy::mark::Mark;
 use carteiro::queue::client::{Client, Promise};
 use carteiro::queue::guard::{self, Guard};
 use carteiro::queue::keys::LaneKeys;
+use carteiro::queue::lane::{Append, Appended};
 use carteiro::queue::link::{Link, LinkNews, ROLLED_BACK};
-use carteiro::queue::replay::{Held, Recent, Wrote};
+use carteiro::queue::replay::{Chunk, Held, Recent, Wrote};
 use carteiro::queue::{QueueError, campaigns, lane};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use redis::AsyncCommands;
 
-use crate::lab::{Lab, NOW_MS, append, id, settlement, stored, timeouts};
+use crate::lab::{Lab, NOW_MS, append, id, number, settlement, stored, timeouts};
 use crate::servers::Server;
 
 /// Long enough for any of this on a busy machine.
@@ -34,7 +35,8 @@ fn signal(pid: u32, signal: Signal) {
 async fn dump(lab: &mut Lab) -> BTreeMap<String, Vec<u8>> {
     let keys = LaneKeys::new(id(0));
     let mut all = BTreeMap::new();
-    for key in [keys.meta, keys.state, keys.retry, keys.asked] {
+    let seen = [keys.seen(0), keys.seen(1)];
+    for key in [keys.meta, keys.state, keys.retry, keys.asked, keys.log].into_iter().chain(seen) {
         let bytes: Option<Vec<u8>> = redis::cmd("DUMP").arg(&key).query_async(&mut lab.redis).await.unwrap();
         all.insert(key, bytes.unwrap_or_default());
     }
@@ -110,6 +112,55 @@ async fn what_redis_forgot_is_written_again_before_anything_else() {
         forget(&mut lab, &then).await;
         link.call(async |redis| campaigns::version(redis).await).await.unwrap();
         assert_eq!(stored(&mut lab.redis, id(0)).await, now);
+    };
+    tokio::time::timeout(PATIENCE, tokio::task::LocalSet::new().run_until(run)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_forgotten_chunk_is_there_again_before_it_is_said_who_claimed_from_it() {
+    let mut lab = Lab::start().await;
+    lab.lane(id(0), 10).await;
+    let run = async {
+        let then = dump(&mut lab).await;
+        let client = lab.client.clone().remembering(Duration::from_secs(60));
+        let link = |client: &Client| Link::new(client.clone(), timeouts(), |_| ());
+        let (load, other, engine) = (link(&client), link(&client), link(&client));
+        let number = number();
+        let append = async |link: &Link, first: usize| {
+            let (rows, chunk) = (first..first + 10, format!("chunk {first}"));
+            let hashes = rows.clone().map(|row| i64::try_from(row).unwrap() + (1 << 61)).collect();
+            let buckets = BTreeMap::from([(0, hashes)]);
+            let (tag, chunk, number) = (chunk.as_str(), chunk.as_bytes(), &number);
+            let order = Append { tag, number, class: 3, capacity: 50, rows: 10, chunk, buckets: &buckets };
+            let done = link.call(async |redis| lane::append(redis, id(0), &order).await).await.unwrap();
+            let Appended::Done(at) = done else { panic!("{done:?}") };
+            link.wrote(id(0), || Wrote::Appended(Rc::new(Chunk::of(&order, at))));
+        };
+        // Two loads by turns.
+        for (at, link) in [&load, &other, &load].into_iter().enumerate() {
+            append(link, 10 + 10 * at).await;
+        }
+        let call = async |redis: &mut _| lane::claim(redis, id(0), (1, 2), NOW_MS, (25, 0)).await;
+        let claimed = engine.call(call).await.unwrap().messages;
+        let messages = claimed.iter().map(|(index, one)| (*index, one.generation, one.attempt)).collect();
+        let chunk =
+            |first: u32| Held { first, rows: 10, tail: format!("k {first}").as_bytes().try_into().unwrap() };
+        let chunks = vec![chunk(10), chunk(20)];
+        engine.wrote(id(0), || Wrote::Claimed { token: 1, messages, chunks });
+        forget(&mut lab, &then).await;
+        assert_eq!(stored(&mut lab.redis, id(0)).await.records.len(), 10, "it did forget");
+        // Whatever comes first: the engine waits for the chunks, and the load for the other's.
+        let ask = async |link: &Link| link.call(async |redis| campaigns::version(redis).await).await.unwrap();
+        let begun = clock::mono();
+        tokio::join!(ask(&engine), ask(&load), ask(&other));
+        assert!(clock::mono().since(begun) < Duration::from_secs(8), "nobody waited in vain");
+        let after = stored(&mut lab.redis, id(0)).await;
+        let sending = after.records.iter().filter(|one| one.state == State::Sending).count();
+        assert_eq!((after.records.len(), sending, after.next), (40, 25, 25));
+        for (first, chunk) in [(10, "chunk 10"), (20, "chunk 20"), (30, "chunk 30")] {
+            let found = lane::chunk(&mut lab.redis, id(0), first).await.unwrap();
+            assert_eq!(found, (first, chunk.as_bytes().to_vec()));
+        }
     };
     tokio::time::timeout(PATIENCE, tokio::task::LocalSet::new().run_until(run)).await.unwrap();
 }
@@ -197,15 +248,20 @@ async fn an_old_backup_that_one_process_finds_behind_is_refused_by_all() {
 async fn a_claim_counts_when_its_replica_has_it() {
     let master = Server::durable(&["--repl-diskless-sync-delay", "0"]);
     let replica = Server::durable(&["--replicaof", "127.0.0.1", &master.port.to_string()]);
-    let promise = Promise { replicas: WaitFor::All, timeout: Duration::from_millis(300) };
-    let client = Client::from(redis::Client::open(master.url()).unwrap()).promising(promise);
+    let waiting = |timeout| {
+        let client = Client::from(redis::Client::open(master.url()).unwrap());
+        client.promising(Promise { replicas: WaitFor::All, timeout })
+    };
+    // A replica that is there may be slow on a busy machine; one that is not there is not waited for long.
+    let (patient, client) = (waiting(PATIENCE / 6), waiting(Duration::from_millis(300)));
     // Without any replica it waits for one all the same.
     let early = client.connect(timeouts()).await.unwrap();
     while replica.info("replication", "master_link_status") != "up" || early.replicated().await.is_err() {}
+    let mut sure = patient.connect(timeouts()).await.unwrap();
+    append(&mut sure, id(0), "load", 0..20).await;
+    lane::adopt(&mut sure, id(0), 1, true).await.unwrap();
+    assert!(lane::claim(&mut sure, id(0), (1, 1), NOW_MS, (2, 0)).await.unwrap().kept);
     let mut redis = client.connect(timeouts()).await.unwrap();
-    append(&mut redis, id(0), "load", 0..20).await;
-    lane::adopt(&mut redis, id(0), 1, true).await.unwrap();
-    assert!(lane::claim(&mut redis, id(0), (1, 1), NOW_MS, (2, 0)).await.unwrap().kept);
     signal(replica.pid(), Signal::SIGSTOP);
     let claimed = lane::claim(&mut redis, id(0), (1, 2), NOW_MS, (2, 0)).await.unwrap();
     assert_eq!((claimed.kept, claimed.messages.len()), (false, 2));
@@ -228,5 +284,5 @@ async fn a_claim_counts_when_its_replica_has_it() {
         }
     };
     tokio::time::timeout(PATIENCE, tokio::task::LocalSet::new().run_until(run)).await.unwrap();
-    assert!(lane::claim(&mut redis, id(0), (1, 4), NOW_MS, (2, 0)).await.unwrap().kept);
+    assert!(lane::claim(&mut sure, id(0), (1, 4), NOW_MS, (2, 0)).await.unwrap().kept);
 }

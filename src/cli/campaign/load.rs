@@ -135,9 +135,8 @@ async fn into_lanes(
     context: &Context,
 ) -> Result<Loaded, CliError> {
     let redis = &mut store.connection;
-    let lanes =
-        freeze(record, campaign.expected.or(input.rows_expected()).unwrap_or(EXPECTED_DEFAULT), redis)
-            .await?;
+    let expected = campaign.expected.or(input.rows_expected()).unwrap_or(EXPECTED_DEFAULT);
+    let lanes = freeze(record, expected, redis).await?;
     let numbers = numbers(record.seq, &lanes, &campaign, &context.config, redis).await?;
     // The time comes first, so that loads sort by it.
     let began_ms = clock::wall().0;
@@ -160,9 +159,17 @@ async fn into_lanes(
         duplicates,
         loads,
         redis: store.client.clone(),
+        window: store.forgets(&context.config.redis),
         timeouts: store.timeouts,
     };
+    let forgets = plan.window.is_some();
     let loaded = in_thread(plan, input, store.server.as_mut(), context).await?;
+    // Redis may have been away meanwhile, and this connection with it.
+    store.connection = store.client.connect(store.timeouts).await?;
+    if forgets {
+        // The lanes of a new campaign may have been among it.
+        freeze(record, expected, &mut store.connection).await?;
+    }
     let LoadTotals { loaded: new, duplicate, .. } = loaded.totals;
     if new + duplicate > 0 {
         // Again: the engine may have found the campaign done just before the load was heard of.
