@@ -61,6 +61,19 @@ pub enum ArchiveError {
         /// What is going on.
         what: String,
     },
+    /// Receipts may still tell what became of messages.
+    #[error(
+        "campaign {id} has {in_doubt} messages in doubt and {held} that Meta holds back; nothing was changed. They end by \
+         themselves when their wait is over; or give your word on those in doubt: carteiro campaign resolve {id} --in-doubt"
+    )]
+    Doubted {
+        /// The campaign.
+        id: String,
+        /// How many are in doubt.
+        in_doubt: u64,
+        /// How many are held.
+        held: u64,
+    },
     /// Somebody else is at it.
     #[error("another archiving is under way here (it holds {}); try again when it is done", path.display())]
     Locked {
@@ -142,9 +155,13 @@ pub async fn obstacle(
     }
     let lanes: Vec<LaneId> = lanes(record).collect();
     let counters = lane::counters(redis, &lanes).await?;
-    let sending: u64 = counters.iter().map(|lane| lane.of(State::Sending)).sum();
-    let what = format!("{sending} messages whose replies are awaited");
-    Ok((sending > 0).then(|| ArchiveError::Busy { id: id(), what }))
+    let of = |state| counters.iter().map(|lane| lane.of(state)).sum::<u64>();
+    let [sending, in_doubt, held] = [State::Sending, State::InDoubt, State::Held].map(of);
+    if sending > 0 {
+        let what = format!("{sending} messages whose replies are awaited");
+        return Ok(Some(ArchiveError::Busy { id: id(), what }));
+    }
+    Ok((in_doubt + held > 0).then(|| ArchiveError::Doubted { id: id(), in_doubt, held }))
 }
 
 impl Archiver<'_> {

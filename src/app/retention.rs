@@ -129,7 +129,11 @@ impl Work {
                     tracing::info!(campaign = record.id, rows = done.rows, %folder, "archived");
                 }
                 // Its time will come; the others need not wait for it.
-                Err(error @ (ArchiveError::Busy { .. } | ArchiveError::NotOver { .. })) => {
+                Err(
+                    error @ (ArchiveError::Busy { .. }
+                    | ArchiveError::NotOver { .. }
+                    | ArchiveError::Doubted { .. }),
+                ) => {
                     tracing::debug!(%error, "not archived yet");
                 }
                 Err(error) => return Err(error),

@@ -7,7 +7,7 @@ use redis::AsyncCommands;
 
 use super::connection::Connection;
 use super::keys::{self, LaneKeys};
-use super::lane::BATCH_MAX;
+use super::lane::{BATCH_MAX, reasons};
 use super::{QueueError, script};
 use crate::domain::ids::{LaneId, NumberId};
 use crate::domain::record::{RECORD_BYTES, Record, State};
@@ -26,6 +26,8 @@ pub struct Doubtful {
     pub in_doubt: u64,
     /// Messages being sent.
     pub sending: u64,
+    /// Messages that Meta holds back.
+    pub held: u64,
     /// Its number.
     pub number: Option<NumberId>,
 }
@@ -55,7 +57,7 @@ pub struct Page {
 /// How a doubt ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ending {
-    /// The message, as it was seen: in doubt or unresolved.
+    /// The message, as it was seen: in doubt, unresolved or held.
     pub seen: Message,
     /// What it becomes: accepted, waiting (due now) or unresolved.
     pub to: State,
@@ -69,13 +71,15 @@ pub async fn look(connection: &mut Connection, lanes: &[LaneId]) -> Result<Vec<D
     for slice in lanes.chunks(LANES_SLICE) {
         let mut pipeline = redis::pipe();
         for lane in slice {
-            pipeline.cmd("HMGET").arg(LaneKeys::new(*lane).meta).arg(&["s6", "s1", "num"]);
+            pipeline.cmd("HMGET").arg(LaneKeys::new(*lane).meta).arg(&["s6", "s1", "s3", "num"]);
         }
-        let found: Vec<(Option<i64>, Option<i64>, Option<String>)> = pipeline.query_async(connection).await?;
+        type Found = (Option<i64>, Option<i64>, Option<i64>, Option<String>);
+        let found: Vec<Found> = pipeline.query_async(connection).await?;
         let count = |count: Option<i64>| count.and_then(|count| u64::try_from(count).ok()).unwrap_or(0);
-        all.extend(found.into_iter().map(|(in_doubt, sending, number)| Doubtful {
+        all.extend(found.into_iter().map(|(in_doubt, sending, held, number)| Doubtful {
             in_doubt: count(in_doubt),
             sending: count(sending),
+            held: count(held),
             number: number.as_deref().map(NumberId::from),
         }));
     }
@@ -139,6 +143,7 @@ pub async fn end(
         }
         let mut call = script::RESOLVE.prepare_invoke();
         call.key(&keys.meta).key(&keys.state).key(&keys.retry).key(&keys.doubt).arg(now_ms).arg(packed);
+        call.arg(reasons::HELD_UNHEARD);
         changed += script::run::<u64>(connection, &call).await?;
     }
     Ok(changed)

@@ -27,6 +27,8 @@ pub mod reasons {
     pub const GENERATION_LIMIT: u8 = 9;
     /// The process that was sending it is gone.
     pub const OWNER_LOST: u8 = 10;
+    /// Meta held the message back, and no receipt said what became of it.
+    pub const HELD_UNHEARD: u8 = 15;
 }
 
 /// Untouched messages are what most claims return: one range, no record each.

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::rig::{Rig, sim, wait_until};
+use crate::rig::{Rig, plan, sim, wait_until};
 
 /// Keys of campaigns and lanes that are left.
 fn keys_of_campaigns(rig: &Rig) -> Vec<String> {
@@ -92,6 +92,35 @@ fn only_what_is_over_is_archived() {
     assert_eq!(check(&folder), 20);
     let totals: Value = serde_json::from_slice(&std::fs::read(folder.join("totals.json")).unwrap()).unwrap();
     assert_eq!((&totals["states"]["cancelled"], &totals["loaded"]), (&20.into(), &20.into()), "{totals}");
+}
+
+#[test]
+fn a_campaign_with_messages_in_doubt_or_held_is_kept_until_they_have_ended() {
+    let faults = "[[fault]]\nkind = \"held\"\nshare = 0.1\n[[fault]]\nkind = \"reset_after\"\nshare = 0.1\n";
+    let mut rig = Rig::new(1, "unlimited", sim(|config| config.plan = plan(faults)));
+    let serve = rig.serve();
+    rig.campaign("a", 0, 200);
+    let states = rig.done("a");
+    serve.stop();
+    let of = |state: &str| states[state].as_u64().unwrap();
+    assert!(of("held") > 0 && of("in_doubt") > 0, "{states}");
+    let refused = rig.run(&["campaign", "archive", "a", "--yes"]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    let counts = format!("{} messages in doubt and {} that Meta holds back", of("in_doubt"), of("held"));
+    assert!(refused.status.code() == Some(4) && said.contains(&counts), "{said}");
+    let sent = rig.json(&["campaign", "resolve", "a", "--as-sent", "--in-doubt"], 0);
+    assert_eq!((&sent["messages"], &sent["in_doubt"]), (&states["in_doubt"], &0.into()), "{sent}");
+    assert_eq!(rig.run(&["campaign", "archive", "a", "--yes"]).status.code(), Some(4));
+    // An hour in a few seconds, without a word of what became of those that are held.
+    rig.extra = "time_scale = 1000\n[doubt]\ngive_up = \"1h\"".to_owned();
+    rig.cloud = "timeout = \"300s\"\nconnect_timeout = \"60s\"\n".to_owned();
+    let serve = rig.serve();
+    wait_until("what is held has ended", || rig.count("a", "held") == 0);
+    assert_eq!(rig.count("a", "unresolved"), of("held"));
+    serve.must_say("held by Meta, and never heard of again");
+    serve.stop();
+    rig.ok(&["campaign", "archive", "a", "--yes"]);
+    assert_eq!(check(&rig.path("data/archive/a-1")), 200);
 }
 
 #[test]

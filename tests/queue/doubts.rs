@@ -133,3 +133,28 @@ async fn what_is_known_of_receipts_outlives_its_owner() {
     assert_eq!(known, [(Some(NOW_MS - 1_000), hearing), (None, Hearing::default())]);
     assert_eq!(receipt::heard(&mut lab.redis).await.unwrap().receipts, [(number(), NOW_MS)]);
 }
+
+#[tokio::test]
+async fn what_meta_holds_ends_unresolved_and_a_receipt_counts_all_the_same() {
+    let mut lab = Lab::start().await;
+    doubted(&mut lab).await;
+    let mut held: Vec<_> = (8..12).map(|index| settlement(index, 1, State::Held)).collect();
+    held.iter_mut().for_each(|one| one.reason = 0);
+    lane::settle(&mut lab.redis, id(0), &mut held).await.unwrap();
+    let found = doubts::look(&mut lab.redis, &[id(0)]).await.unwrap().remove(0);
+    assert_eq!((found.in_doubt, found.sending, found.held), (8, 0, 4));
+    let seen = doubts::records(&mut lab.redis, id(0), 0, &[State::Held]).await.unwrap().unwrap();
+    assert_eq!(indices(&seen), [8, 9, 10, 11]);
+    let end = |at: usize, to| Ending { seen: seen[at], to, attempt: 1 };
+    let again = [end(0, State::Waiting)];
+    let refused = doubts::end(&mut lab.redis, id(0), NOW_MS, &again).await;
+    assert!(refused.is_err(), "Meta took it: nothing of it is ever sent again by itself");
+    hear(&mut lab, 9, ReceiptKind::Sent).await;
+    let all = [end(0, State::Unresolved), end(1, State::Unresolved), end(2, State::Unresolved)];
+    assert_eq!(doubts::end(&mut lab.redis, id(0), NOW_MS, &all).await.unwrap(), 2);
+    hear(&mut lab, 10, ReceiptKind::Delivered).await;
+    let lane = stored(&mut lab.redis, id(0)).await;
+    let states: Vec<State> = lane.records[8..12].iter().map(|record| record.state).collect();
+    assert_eq!(states, [State::Unresolved, State::Accepted, State::Accepted, State::Held]);
+    assert_eq!(lane.records[8].reason, lane::reasons::HELD_UNHEARD);
+}

@@ -2,8 +2,10 @@
 //! campaigns that are over, and ends those whose clock is.
 //!
 //! What it costs does not depend on messages but on lanes: three fields of each are read, a bounded number of lanes at a
-//! time, and nothing more where nothing is in doubt. A campaign that waits for its hours costs nothing once all of it is settled. A campaign that is over is forgotten when nothing of it can be in
-//! doubt any more; its record says so.
+//! time, and nothing more where nothing is in doubt. A campaign that waits for its hours costs nothing once all of it is
+//! settled. A campaign that is over is forgotten when nothing of it can be in doubt any more; its record says so.
+//!
+//! What Meta holds back waits for its receipt by the same clock, from when its campaign was over.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -11,7 +13,7 @@ use std::time::Duration;
 use super::Control;
 use crate::clock::{self, Mono, WallMs};
 use crate::domain::campaign::{Campaign, CampaignState};
-use crate::domain::doubt::DoubtRules;
+use crate::domain::doubt::{DoubtRules, RESEND_WAIT_MIN};
 use crate::domain::ids::{CampaignSeq, LaneId, NumberId};
 use crate::domain::record::{GENERATION_MAX, State};
 use crate::intake::campaign_file;
@@ -20,10 +22,14 @@ use crate::policy::doubt::{self, Decision, Doubt, Hearing, Limits};
 use crate::queue::campaigns::{CampaignRecord, Fields, Guard};
 use crate::queue::connection::Connection;
 use crate::queue::doubts::{self, Ending, Message};
+use crate::queue::lane::BATCH_MAX;
 use crate::queue::{QueueError, campaigns, receipt};
 
 /// How often doubts are looked at.
 const EVERY: Duration = Duration::from_secs(5);
+
+/// What Meta holds back goes out within hours, or is dropped; a campaign's shorter wait for doubts is none for this.
+const HELD_WAIT_MIN: Duration = RESEND_WAIT_MIN;
 
 /// Lanes looked at in one go, beyond those of the first campaign.
 const LANES_MAX: usize = 4_096;
@@ -193,8 +199,10 @@ impl Control {
         let leads = self.ownership.leads();
         let (mut again, mut left) = (0, false);
         for (lane, one) in lanes.into_iter().zip(found) {
-            left |= one.in_doubt > 0 || one.sending > 0;
-            let Some(number) = one.number.filter(|_| one.in_doubt > 0) else { continue };
+            // What Meta holds is followed once the campaign is over: nothing of it was sent later than that.
+            let held_ms = campaign.over_ms.filter(|_| one.held > 0);
+            left |= one.in_doubt > 0 || one.sending > 0 || held_ms.is_some();
+            let Some(number) = one.number.filter(|_| one.in_doubt > 0 || held_ms.is_some()) else { continue };
             // A number that nobody has any more is not heard of either: what it left in doubt is given up in the end.
             let nobodys =
                 || leads && !self.state.owned.contains(&number) && !self.ownership.others_offer(&number);
@@ -203,7 +211,13 @@ impl Control {
                 None if nobodys() => Hearing::default(),
                 None => continue,
             };
-            match self.look_at_lane(lane, &campaign.rules, &hearing).await {
+            let looked = async || {
+                if let Some(since_ms) = held_ms {
+                    self.look_at_held(lane, since_ms, &campaign.rules, &hearing).await?;
+                }
+                self.look_at_lane(lane, &campaign.rules, &hearing).await
+            };
+            match looked().await {
                 Ok(sent) => again += sent,
                 // One lane that cannot be read must not keep the others waiting.
                 Err(error) => tracing::error!(%lane, %error, "its doubts cannot be looked at"),
@@ -220,6 +234,37 @@ impl Control {
         if let Some(since_ms) = campaign.over_ms.filter(|_| leads && !left) {
             self.forget_doubts(campaign, since_ms).await?;
         }
+        Ok(())
+    }
+
+    /// Ends what Meta has held back for so long that its receipt would have come.
+    async fn look_at_held(
+        &self,
+        lane: LaneId,
+        since_ms: u64,
+        rules: &Rules,
+        hearing: &Hearing,
+    ) -> Result<(), QueueError> {
+        let now_ms = clock::wall().0;
+        let wait = rules.doubt.wait.max(HELD_WAIT_MIN / self.config.time_scale.max(1));
+        let doubt = Doubt { since_ms, doubtful: None, sendable: false };
+        let rules = DoubtRules { wait, ..rules.doubt };
+        if doubt::decide(&doubt, hearing, &rules, &self.limits(), now_ms) != Decision::Unresolved {
+            return Ok(());
+        }
+        let (mut from, mut unresolved) = (0, 0);
+        let next = |from| {
+            self.link.call(async move |redis| doubts::records(redis, lane, from, &[State::Held]).await)
+        };
+        while let Some(held) = next(from).await? {
+            let end = |seen: Message| Ending { seen, to: State::Unresolved, attempt: seen.record.attempt };
+            let endings: Vec<Ending> = held.into_iter().map(end).collect();
+            unresolved +=
+                self.link.call(async |redis| doubts::end(redis, lane, now_ms, &endings).await).await?;
+            from = from.saturating_add(u32::try_from(BATCH_MAX).unwrap_or(u32::MAX));
+        }
+        self.metrics.doubts().unresolved.increment(unresolved);
+        tracing::info!(%lane, unresolved, "held by Meta, and never heard of again");
         Ok(())
     }
 

@@ -89,6 +89,7 @@ impl From<ArchiveError> for CliError {
             ArchiveError::Queue(error) => return error.into(),
             ArchiveError::Report(error) => return error.into(),
             ArchiveError::NotOver { .. } | ArchiveError::Busy { .. } => (Exit::Usage, "not_now"),
+            ArchiveError::Doubted { .. } => (Exit::Refused, "in_doubt"),
             ArchiveError::Taken { .. } => (Exit::Usage, "exists"),
             ArchiveError::Locked { .. } => (Exit::Failed, "locked"),
             ArchiveError::Write { .. } => (Exit::Failed, "unwritable"),
