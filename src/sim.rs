@@ -17,10 +17,10 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 pub use config::{SimConfig, SimError};
 pub use contacts::ContactCap;
-pub use ledger::{LagReport, LedgerReport, NumberReport};
+pub use ledger::{LagReport, LedgerReport, NumberReport, StoppedReport};
 pub use library::Library;
 pub use plan::FaultPlan;
-pub use webhook::{Told, WebhookConfig, WebhookPlan, WebhookReport, signed_body};
+pub use webhook::{Told, WebhookConfig, WebhookPlan, WebhookReport, signed_body, signed_text};
 
 mod codes;
 pub mod config;

@@ -28,6 +28,7 @@ mod manage;
 mod number;
 mod probe;
 mod report;
+mod stopped;
 
 use number::Number;
 
@@ -291,6 +292,7 @@ impl Judge {
             Judged::Exceeds => self.counts.budget_exceeded += 1,
             Judged::Untracked => self.counts.untracked += 1,
         }
+        self.judge_stopped(now, person);
         let held = fault == Some(FaultKind::Held);
         let fails = |outbox: &Outbox| outbox.fails([case.subject, case.attempt], held);
         let fails = self.outbox.as_ref().is_some_and(fails);

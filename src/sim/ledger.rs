@@ -99,9 +99,25 @@ pub struct LedgerReport {
     pub lag_ms: LagReport,
     /// Connections open at the same time at most.
     pub connections_open_max: u64,
+    /// What was taken for people who had asked to hear no more.
+    #[serde(default)]
+    pub stopped: StoppedReport,
     /// What was told of the messages taken; zeroes without --webhook.
     #[serde(default)]
     pub webhooks: WebhookReport,
+}
+
+/// People who asked to hear no more, by a webhook.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoppedReport {
+    /// How many asked.
+    pub said: u64,
+    /// Of those, people whose webhook was answered 200.
+    pub people: u64,
+    /// Messages taken for them after that answer, however soon.
+    pub after_answer: u64,
+    /// Of those, taken more than a second after it: must be zero.
+    pub after_stop: u64,
 }
 
 /// One number in the ledger.

@@ -84,7 +84,7 @@ pub(crate) async fn answer(
             let upload = upload::read(kind, body).await;
             judge.borrow_mut().upload(clock::mono(), number, token, upload.as_ref())
         }
-        Route::Own(path) => return Ok(about(&judge, &head.method, path, head.uri.query())),
+        Route::Own(path) => return Ok(about(&judge, &head.method, path, head.uri.query()).await),
         Route::None => return Ok(response(no_such_path())),
     };
     carry_out(judge, line, decision).await
@@ -96,7 +96,7 @@ pub(crate) async fn answer_control(
     request: Request<Incoming>,
 ) -> Result<Response<ReplyBody>, Infallible> {
     Ok(match Route::of(request.method(), request.uri().path()) {
-        Route::Own(path) => about(&judge, request.method(), path, request.uri().query()),
+        Route::Own(path) => about(&judge, request.method(), path, request.uri().query()).await,
         _ => response(no_such_path()),
     })
 }
@@ -195,8 +195,19 @@ impl Line {
     }
 }
 
+/// Has a person ask to hear no more; whether the webhook was answered 200.
+async fn say(judge: &SharedJudge, query: &str) -> Option<bool> {
+    // The host is of no meaning: only the query is read.
+    let url = reqwest::Url::parse(&format!("http://sim/?{query}")).ok()?;
+    let value =
+        |key: &str| url.query_pairs().find(|(name, _)| name == key).map(|(_, value)| value.into_owned());
+    let text = value("text").unwrap_or_else(|| "PARE".to_owned());
+    let told = judge.borrow().say(&value("to")?, value("number").as_deref(), &text)?;
+    Some(told.await.unwrap_or(false))
+}
+
 /// `/_sim/…`
-fn about(judge: &SharedJudge, method: &Method, path: &str, query: Option<&str>) -> Response<ReplyBody> {
+async fn about(judge: &SharedJudge, method: &Method, path: &str, query: Option<&str>) -> Response<ReplyBody> {
     let json = |value: serde_json::Value| response(Reply { status: 200, body: value.to_string().into() });
     match (method, path) {
         (&Method::GET, "health") => json(serde_json::json!({"schema": 1, "status": "ok"})),
@@ -215,6 +226,17 @@ fn about(judge: &SharedJudge, method: &Method, path: &str, query: Option<&str>) 
                 json(serde_json::json!({"schema": 1, "people_per_day": most}))
             }
             None => response(no_such_path()),
+        },
+        (&Method::POST, "stop") => match say(judge, query.unwrap_or_default()).await {
+            Some(answered) => json(serde_json::json!({"schema": 1, "answered": answered})),
+            None => response(reply::error(
+                Refusal {
+                    code: codes::BAD_PARAMETER,
+                    details: "needs --webhook and stop?to=PHONE[&number=ID][&text=TEXT]",
+                },
+                Some(400),
+                0,
+            )),
         },
         (&Method::GET, "taken") => match query.and_then(|query| query.strip_prefix("id=")) {
             Some(id) => json(serde_json::json!({"schema": 1, "taken": judge.borrow().takings(id)})),

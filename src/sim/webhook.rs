@@ -20,10 +20,12 @@ use super::identity::Phone;
 mod body;
 mod plan;
 mod post;
+mod said;
 mod schedule;
 
 pub use plan::WebhookPlan;
 pub(crate) use plan::{RawWebhooks, resolve};
+pub(crate) use said::{Saying, Stopped};
 
 /// Receipts that wait at most, each; further messages get none, and the ledger says so.
 const PENDING_MAX: u64 = 2_000_000;
@@ -98,6 +100,20 @@ pub fn signed_body(account: &str, secret: &str, at_ms: u64, all: &[Told]) -> (St
     (text, signature)
 }
 
+/// One webhook in which a person writes this text to a number, and its `X-Hub-Signature-256`. None: that is no phone.
+pub fn signed_text(
+    account: &str,
+    secret: &str,
+    at_ms: u64,
+    (number, phone, text): (&str, &str, &str),
+) -> Option<(String, String)> {
+    let phone = Phone::parse(phone)?;
+    let saying = Saying { number: number.into(), phone, text: text.into(), told: None };
+    let body = saying.body(account, at_ms, 0);
+    let signature = body::signature(secret, body.as_bytes());
+    Some((body, signature))
+}
+
 /// A message that was taken.
 #[derive(Clone, Debug)]
 pub(crate) struct Taken {
@@ -115,6 +131,8 @@ enum Order {
     Taken(Taken),
     /// The portfolio may write to so many people a day, 0 without a limit.
     Limit(u64),
+    /// A person answers, now.
+    Says(Saying),
     /// Forget everything.
     Reset,
 }
@@ -136,6 +154,7 @@ struct Counts {
 pub(crate) struct Outbox {
     orders: UnboundedSender<Order>,
     counts: Arc<Counts>,
+    stopped: Arc<Stopped>,
     plan: Arc<WebhookPlan>,
     keys: Keys,
 }
@@ -154,11 +173,11 @@ impl Outbox {
         let plan = Arc::new(plan.scaled(time_scale));
         let poster = post::Poster::new(config, plan.clone(), keys, time_scale).map_err(failed)?;
         let (orders, incoming) = unbounded_channel();
-        let counts = poster.counts();
+        let (counts, stopped) = (poster.counts(), poster.stopped());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
         let run = move || LocalSet::new().block_on(&runtime, Rc::new(poster).tell(incoming));
         std::thread::Builder::new().name("sim-webhooks".to_owned()).spawn(run).map_err(failed)?;
-        Ok(Self { orders, counts, plan, keys })
+        Ok(Self { orders, counts, stopped, plan, keys })
     }
 
     /// Whether a message will be given up although it is taken: it never reaches the person.
@@ -179,6 +198,16 @@ impl Outbox {
     /// The portfolio may write to so many people a day, 0 without a limit.
     pub(crate) fn tell_limit(&self, most: u64) {
         let _ = self.orders.send(Order::Limit(most));
+    }
+
+    /// A person asks to hear no more.
+    pub(crate) fn say(&self, saying: Saying) {
+        let _ = self.orders.send(Order::Says(saying));
+    }
+
+    /// Who asked to hear no more.
+    pub(crate) fn stopped(&self) -> &Stopped {
+        &self.stopped
     }
 
     /// Forgets everything.

@@ -1,7 +1,7 @@
 //! Makes the ledger's report from what the judge has counted.
 
 use super::{Judge, Number};
-use crate::sim::ledger::LedgerReport;
+use crate::sim::ledger::{LedgerReport, StoppedReport};
 use crate::sim::webhook::Outbox;
 
 impl Judge {
@@ -14,9 +14,11 @@ impl Judge {
         };
         let most = |of: fn(&Number) -> u64| self.numbers.iter().map(of).max().unwrap_or(0);
         let sending = self.numbers.iter().filter(|number| number.report.requests > 0);
+        let (said, people) = self.outbox.as_ref().map(|outbox| outbox.stopped().counts()).unwrap_or_default();
         LedgerReport {
             schema: 1,
             people_max: self.portfolio.worst(),
+            stopped: StoppedReport { said, people, ..counts.stopped.clone() },
             taken_unanswered: counts.taken - counts.accepted - counts.answering,
             faults: self.faults.labels().zip(self.fault_hits.iter().copied()).collect(),
             worst_second: by_number(|number| number.worst.worst()),

@@ -36,6 +36,12 @@ pub struct WebhookPlan {
     pub held_for: Duration,
     /// Of the held ones: dropped with 132015 in place of being sent.
     pub held_dropped: f64,
+    /// Answered by the person, once delivered, with a wish to hear no more.
+    pub opt_out: f64,
+    /// From `delivered` to that answer.
+    pub opt_out_after: Duration,
+    /// What they write.
+    pub opt_out_text: Box<str>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -55,6 +61,9 @@ pub(crate) struct RawWebhooks {
     swapped: Option<f64>,
     held_for: Option<String>,
     held_dropped: Option<f64>,
+    opt_out: Option<f64>,
+    opt_out_after: Option<String>,
+    opt_out_text: Option<String>,
 }
 
 impl Default for WebhookPlan {
@@ -74,6 +83,9 @@ impl Default for WebhookPlan {
             swapped: 0.0,
             held_for: Duration::from_secs(30),
             held_dropped: 0.0,
+            opt_out: 0.0,
+            opt_out_after: Duration::from_secs(5),
+            opt_out_text: "PARE".into(),
         }
     }
 }
@@ -88,6 +100,7 @@ impl WebhookPlan {
             &mut self.read_after,
             &mut self.late_by,
             &mut self.held_for,
+            &mut self.opt_out_after,
         ];
         times.into_iter().for_each(|time| *time /= scale.max(1));
         self
@@ -123,6 +136,9 @@ pub(crate) fn resolve(raw: &RawWebhooks) -> Result<WebhookPlan, String> {
         swapped: share("swapped", raw.swapped, default.swapped)?,
         held_for: time("held_for", &raw.held_for, default.held_for)?,
         held_dropped: share("held_dropped", raw.held_dropped, default.held_dropped)?,
+        opt_out: share("opt_out", raw.opt_out, default.opt_out)?,
+        opt_out_after: time("opt_out_after", &raw.opt_out_after, default.opt_out_after)?,
+        opt_out_text: raw.opt_out_text.as_deref().map_or(default.opt_out_text, Box::from),
     };
     if plan.failed_code < 0 {
         return Err(format!("`failed_code` is {}, it must not be negative", plan.failed_code));

@@ -12,7 +12,8 @@ use tokio::task::JoinSet;
 
 use super::body::{self, BODY_MAX_BYTES, RECEIPTS_MAX, Receipt};
 use super::plan::WebhookPlan;
-use super::schedule::receipts;
+use super::said::{Saying, Stopped};
+use super::schedule::{opts_out, receipts};
 use super::{Counts, Order, Taken, WebhookConfig};
 use crate::clock::{self, Mono};
 use crate::sim::hash::Keys;
@@ -38,6 +39,9 @@ const RETRY_MAX: Duration = Duration::from_secs(60);
 /// Tries before a body is given up (Meta: seven days).
 const TRIES_MAX: u32 = 200;
 
+/// People who are about to say something at most; further ones stay silent.
+const SAYINGS_MAX: usize = 100_000;
+
 /// Everything that the thread needs.
 pub(super) struct Poster {
     config: WebhookConfig,
@@ -45,6 +49,7 @@ pub(super) struct Poster {
     keys: Keys,
     time_scale: u32,
     counts: Arc<Counts>,
+    stopped: Arc<Stopped>,
     client: reqwest::Client,
 }
 
@@ -72,16 +77,28 @@ impl Poster {
     ) -> io::Result<Self> {
         let client =
             reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build().map_err(io::Error::other)?;
-        Ok(Self { config, plan, keys, time_scale: time_scale.max(1), counts: Arc::default(), client })
+        Ok(Self {
+            config,
+            plan,
+            keys,
+            time_scale: time_scale.max(1),
+            counts: Arc::default(),
+            stopped: Arc::default(),
+            client,
+        })
     }
 
     pub(super) fn counts(&self) -> Arc<Counts> {
         self.counts.clone()
     }
 
+    pub(super) fn stopped(&self) -> Arc<Stopped> {
+        self.stopped.clone()
+    }
+
     /// Runs until nobody orders any more.
     pub(super) async fn tell(self: Rc<Self>, mut incoming: UnboundedReceiver<Order>) {
-        let (mut calendar, mut posts) = (Calendar::default(), JoinSet::new());
+        let (mut calendar, mut posts, mut sayings) = (Calendar::default(), JoinSet::new(), JoinSet::new());
         let mut orders = Vec::with_capacity(ORDERS_MAX);
         let mut tick = clock::mono().after(TICK);
         loop {
@@ -92,15 +109,25 @@ impl Poster {
                     }
                     for order in orders.drain(..) {
                         match order {
-                            Order::Taken(taken) => self.plan(taken, &mut calendar),
                             Order::Limit(most) => {
                                 let text = body::capability(&self.config.account, most);
                                 posts.spawn_local(self.clone().post(text, 0));
                             }
+                            Order::Taken(taken) => {
+                                let says = self.plan(taken, &mut calendar);
+                                if let Some((saying, after)) = says.filter(|_| sayings.len() < SAYINGS_MAX) {
+                                    sayings.spawn_local(self.clone().say(saying, after));
+                                }
+                            }
+                            Order::Says(saying) => {
+                                sayings.spawn_local(self.clone().say(saying, Duration::ZERO));
+                            }
                             Order::Reset => {
                                 calendar = Calendar::default();
                                 posts.abort_all();
+                                sayings.abort_all();
                                 self.counts.reset();
+                                self.stopped.reset();
                             }
                         }
                     }
@@ -108,6 +135,7 @@ impl Poster {
                 }
                 () = tokio::time::sleep_until(tick.to_tokio()) => tick = clock::mono().after(TICK),
                 Some(_) = posts.join_next() => continue,
+                Some(_) = sayings.join_next() => continue,
             }
             while posts.len() < POSTS_MAX {
                 let mut due = calendar.due(clock::mono());
@@ -120,10 +148,15 @@ impl Poster {
         }
     }
 
-    fn plan(&self, taken: Taken, calendar: &mut Calendar) {
+    /// Plans the receipts of a message; and what its person answers, and when, if the plan has them ask for silence.
+    fn plan(&self, taken: Taken, calendar: &mut Calendar) -> Option<(Saying, Duration)> {
         let (now, wall) = (clock::mono(), clock::wall().0);
         let all = receipts(&self.plan, self.keys, &taken, &self.counts);
         self.counts.add(&self.counts.planned, all.len() as u64);
+        let says = opts_out(&self.plan, self.keys, &taken, &all).map(|after| {
+            let (number, text) = (taken.number.clone(), self.plan.opt_out_text.clone());
+            (Saying { number, phone: taken.phone, text, told: None }, after)
+        });
         let taken = Rc::new(taken);
         for one in all {
             let happens = u64::try_from(one.happens.as_millis()).unwrap_or(u64::MAX);
@@ -131,10 +164,33 @@ impl Poster {
                 Receipt { taken: taken.clone(), status: one.status, at_ms: wall.saturating_add(happens) };
             calendar.put(now.after(one.told), receipt);
         }
+        says
+    }
+
+    /// A person asks to hear no more; from the answer on the ledger counts what is taken for them.
+    async fn say(self: Rc<Self>, saying: Saying, after: Duration) {
+        tokio::time::sleep(after).await;
+        let serial = self.stopped.said();
+        let text = saying.body(&self.config.account, clock::wall().0, serial);
+        let answered = self.clone().deliver(text).await;
+        if answered {
+            self.stopped.answered(saying.phone.person(), clock::mono());
+        }
+        // Whoever asked may not wait any more.
+        if let Some(told) = saying.told {
+            let _gone = told.send(answered);
+        }
+    }
+
+    /// Posts receipts until they are acknowledged or given up.
+    async fn post(self: Rc<Self>, text: String, receipts: u64) {
+        let counts = self.counts.clone();
+        let answered = self.deliver(text).await;
+        counts.add(if answered { &counts.acknowledged } else { &counts.dropped }, receipts);
     }
 
     /// Posts a body until it is acknowledged or given up.
-    async fn post(self: Rc<Self>, text: String, receipts: u64) {
+    async fn deliver(self: Rc<Self>, text: String) -> bool {
         let signature = body::signature(&self.config.app_secret, text.as_bytes());
         let text = bytes::Bytes::from(text);
         for tries in 0..TRIES_MAX {
@@ -146,11 +202,11 @@ impl Poster {
             let post = self.client.post(&self.config.url).header("content-type", "application/json");
             let answer = post.header("x-hub-signature-256", &signature).body(text.clone()).send().await;
             if answer.is_ok_and(|answer| answer.status().as_u16() == 200) {
-                return self.counts.add(&self.counts.acknowledged, receipts);
+                return true;
             }
             self.counts.add(&self.counts.refused, 1);
         }
-        self.counts.add(&self.counts.dropped, receipts);
+        false
     }
 }
 

@@ -70,6 +70,19 @@ fn drawn(keys: Keys, [subject, attempt]: [u64; 2], what: u64) -> f64 {
     unit(keys.words(Domain::Webhook, [subject, attempt, what]))
 }
 
+/// When the person of a message asks to hear no more, from the taking of the message on: some time after it was delivered.
+pub(super) fn opts_out(
+    plan: &WebhookPlan,
+    keys: Keys,
+    taken: &Taken,
+    receipts: &[Planned],
+) -> Option<Duration> {
+    let draw = |what: u64| drawn(keys, taken.draw, what);
+    let delivered = receipts.iter().find(|one| one.status == Status::Delivered)?;
+    let after = plan.opt_out_after.mul_f64(0.5 + draw(13));
+    (draw(12) < plan.opt_out).then_some(delivered.happens + after)
+}
+
 /// The receipts of a message.
 pub(super) fn receipts(plan: &WebhookPlan, keys: Keys, taken: &Taken, counts: &Counts) -> Vec<Planned> {
     let draw = |what: u64| drawn(keys, taken.draw, what);
