@@ -14,14 +14,17 @@ use super::exit::{CliError, Exit};
 use super::output::{count, counted, span};
 use super::phone;
 use crate::app::erasure::{self as people, Traces};
+use crate::app::stops;
 use crate::app::store::Store;
 use crate::clock;
 use crate::domain::person::Phone;
 use crate::domain::record::State;
+use crate::domain::stop::{StopDay, StopKind};
 use crate::intake::guards::erased_hash;
 use crate::journal::operators::{self, Who};
 use crate::queue::erasure::{self, Proof};
-use crate::queue::{archive, campaigns};
+use crate::queue::stops::{Batch, Op, StopList, follow, log};
+use crate::queue::{self, archive, campaigns};
 
 /// Characters of a reason at most.
 const REASON_MAX_CHARS: usize = 200;
@@ -74,6 +77,7 @@ async fn erase(
     store: &mut Store,
     context: &Context,
 ) -> Result<Exit, CliError> {
+    let list = stops::list(store, 0);
     let (redis, key) = (&mut store.connection, store.installation.key);
     let hash = erased_hash(phone.person(), key);
     let before = people::find(redis, phone, key, clock::wall().0).await?;
@@ -88,6 +92,7 @@ async fn erase(
     // First the door is shut, then what is inside is found: a load in between is caught by one or the other.
     let new = erasure::add(redis, hash).await?;
     campaigns::announce(redis).await?;
+    forget_stops(phone, &list, redis).await?;
     let mut traces = people::find(redis, phone, key, clock::wall().0).await?;
     let suppressed = suppress(redis, &mut traces, context).await?;
     let (who, touched) = (Who::of_process(context.actor.as_deref()), touched(&traces, &suppressed));
@@ -102,6 +107,21 @@ async fn erase(
     prove(&proof, &suppressed, &who, context);
     let archives = archive::count(redis).await?;
     Done { traces: &traces, suppressed: &suppressed, new, dry_run: false, archives }.say(context)
+}
+
+/// Takes the person out of the stop list, which knows people by their phone: who is erased is refused by a hash from now on.
+/// A new base takes the place of the log, so that the phone is nowhere in it.
+async fn forget_stops(phone: Phone, list: &StopList, redis: &mut Connection) -> Result<(), CliError> {
+    follow::load(redis, list).await?;
+    if list.of_person(phone.person()).is_empty() {
+        return Ok(());
+    }
+    let who = queue::stops::Who::People(vec![(phone.person(), StopDay::AT_ONCE)]);
+    let batch = Batch { op: Op::Forget, kind: StopKind::OptedOut, account: None, who };
+    log::append(redis, &batch, clock::wall().0).await?;
+    follow::advance(redis, list).await?;
+    follow::compact(redis, list, rand::random(), clock::wall().0).await?;
+    Ok(())
 }
 
 /// The same proof for the journal, where it outlives Redis: who, when, why and how much, and nothing of the person. A
