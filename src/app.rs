@@ -13,6 +13,7 @@ pub mod ownership;
 pub mod receipts;
 pub mod retention;
 pub mod serve;
+pub mod stop_words;
 pub mod stops;
 pub mod store;
 mod unbegun;

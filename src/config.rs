@@ -289,6 +289,8 @@ pub struct StopsConfig {
     /// A copy of the stop list that was not found current for so long stops the process. Default 5s. Not scaled: Redis
     /// runs in real time.
     pub stale_after: Duration,
+    /// The operator's copy of `config/stop_words.toml`; None: the words that are part of the program.
+    pub words_file: Option<PathBuf>,
 }
 
 /// `[http]`

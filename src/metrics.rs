@@ -6,6 +6,7 @@
 //! written by [`Metrics::render`] itself. A test compares the names with the dashboard and the alerts.
 
 mod doubts;
+mod stops;
 mod webhooks;
 
 use std::collections::BTreeMap;
@@ -16,14 +17,13 @@ use std::time::Duration;
 use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
-use crate::clock::WallMs;
 use crate::domain::ids::NumberId;
-use crate::domain::stop::StopKind;
 use crate::policy::classify::table::Row;
 use crate::policy::classify::{Kind, Scope};
 
 pub use doubts::DoubtMetrics;
-pub use webhooks::{Ignored, RequestOutcome, WebhookMetrics};
+pub use stops::STOP_LIST_VERSION_NAME;
+pub use webhooks::{Asking, Ignored, RequestOutcome, WebhookMetrics};
 
 /// Campaigns whose series are kept at most; beyond it the oldest name is dropped.
 const CAMPAIGNS_MAX: usize = 1_000;
@@ -156,20 +156,6 @@ const REDIS_ERRORS: Family = Family {
     labels: &[],
     help: "Calls to Redis that failed. A rise stops sending: look at Redis, its memory and its disk.",
 };
-const STOP_LIST: Family = Family {
-    name: "carteiro_stop_list",
-    kind: FamilyKind::Gauge,
-    labels: &["kind"],
-    help: "Stops in this process' copy of the stop list, by kind. A sudden rise of optout: look at what people are \
-           told; a fall: somebody took stops back, or Redis was restored from a backup.",
-};
-const STOP_LIST_CURRENT: Family = Family {
-    name: "carteiro_stop_list_current_timestamp_seconds",
-    kind: FamilyKind::Gauge,
-    labels: &[],
-    help: "When the copy of the stop list was last found current. Older than stops.stale_after: the process claims \
-           nothing; look at Redis and at the line to it.",
-};
 const RELOADS: Family = Family {
     name: "carteiro_reloads_total",
     kind: FamilyKind::Counter,
@@ -185,7 +171,7 @@ const BUILD_INFO: Family = Family {
 };
 
 /// Every family.
-pub const FAMILIES: [Family; 31] = [
+pub const FAMILIES: [Family; 33] = [
     ATTEMPTS,
     SEND_SECONDS,
     IN_FLIGHT,
@@ -200,12 +186,14 @@ pub const FAMILIES: [Family; 31] = [
     CLAIM_SECONDS,
     SETTLE_SECONDS,
     REDIS_ERRORS,
-    STOP_LIST,
-    STOP_LIST_CURRENT,
+    stops::STOP_LIST,
+    stops::STOP_LIST_CURRENT,
+    stops::STOP_LIST_VERSION,
     RELOADS,
     BUILD_INFO,
     webhooks::REQUESTS,
     webhooks::UPDATES,
+    webhooks::STOPS_ASKED,
     webhooks::SECONDS,
     webhooks::RECEIPTS,
     webhooks::IGNORED,
@@ -322,16 +310,6 @@ impl Metrics {
         let codes = row.codes_text();
         let code = if codes.is_empty() { &row.name } else { &codes };
         self.counter(THROTTLED, &[scope.name(), code]).increment(1);
-    }
-
-    /// The stop list was found current: stops by kind, and when.
-    pub fn set_stops(&self, counts: &[(StopKind, u64)], now: WallMs) {
-        #[allow(clippy::cast_precision_loss, reason = "counts and wall milliseconds stay far below 2^53")]
-        for (kind, count) in counts {
-            self.gauge(STOP_LIST, &[kind.as_str()]).set(*count as f64);
-        }
-        #[allow(clippy::cast_precision_loss, reason = "counts and wall milliseconds stay far below 2^53")]
-        self.gauge(STOP_LIST_CURRENT, &[]).set(now.0 as f64 / 1_000.0);
     }
 
     /// The configuration was read again, and taken or refused.

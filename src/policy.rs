@@ -15,4 +15,5 @@ pub mod pace;
 pub mod retry;
 pub mod route;
 pub mod shard;
+pub mod stop_words;
 pub mod stops;

@@ -9,6 +9,7 @@ pub mod driver;
 pub mod meters;
 pub mod orders;
 pub mod pool;
+pub mod report;
 pub mod stops;
 pub mod thread;
 mod turn;

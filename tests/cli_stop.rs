@@ -197,7 +197,7 @@ fn a_file_is_imported_and_again_adds_only_what_is_new() {
     let one = given(&place, "11981000001", &["stop", "list", "-"]);
     assert!(one.out.contains("do not contact, all accounts from 2026-12-31, from a file"), "{}", one.out);
     let debt = place.ok(&["stop", "list", "--ref", "C-2"]);
-    assert_eq!(debt, "paid, account 100, from a file, or older than the journal\n");
+    assert_eq!(debt, "paid, account 100, from a file or a reply of Meta, or older than the journal\n");
     let actions = place.ok(&["journal", "show", "--actions"]);
     assert!(actions.contains("dnc.csv") && actions.contains("kind=do_not_contact"), "{actions}");
 }

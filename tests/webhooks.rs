@@ -10,14 +10,17 @@ use carteiro::cloud::webhook::BODY_MAX_BYTES;
 use carteiro::config::{AccountConfig, NumberConfig, RedisConfig, Secret};
 use carteiro::domain::campaign::CampaignState;
 use carteiro::domain::ids::{CampaignSeq, LaneId, NumberId};
+use carteiro::domain::person::Phone;
 use carteiro::domain::record::{RECORD_BYTES, Record, Settlement, State};
 use carteiro::http::webhooks::{BYTES_IN_FLIGHT_MAX, News, PATH, SIGNATURE, Webhooks, WebhooksStart};
 use carteiro::metrics::Metrics;
 use carteiro::policy::classify::ErrorTable;
+use carteiro::policy::stop_words::StopWords;
 use carteiro::queue::connection::Connection;
 use carteiro::queue::keys::LaneKeys;
 use carteiro::queue::lane::{self, Append};
 use carteiro::queue::link::Timeouts;
+use carteiro::queue::stops::{StopList, follow};
 use carteiro::queue::{campaigns, halts, receipt};
 use carteiro::redis_server::{RedisServer, client};
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -106,6 +109,8 @@ impl Place {
             timeouts,
             installation: "abc".to_owned(),
             table: Arc::new(ErrorTable::builtin()),
+            words: Arc::new(StopWords::builtin()),
+            stops: Arc::new(StopList::new((1, 2), 0)),
             time_scale: 1,
             metrics: metrics.clone(),
             sink: Box::new(move |news| {
@@ -334,8 +339,9 @@ async fn what_people_and_meta_say_beside_receipts_is_counted_and_kept() {
         place.metric(line);
     }
     let heard = place.heard.lock().unwrap();
+    let beside = heard.notes.iter().filter(|note| note.kind != "stop");
     let said: Vec<(&str, &str, &str)> =
-        heard.notes.iter().map(|note| (note.kind, note.detail.as_str(), note.wamid.as_str())).collect();
+        beside.map(|note| (note.kind, note.detail.as_str(), note.wamid.as_str())).collect();
     let expect = [
         ("message", "text", "wamid.in"),
         ("preference", "marketing_messages stop", ""),
@@ -344,6 +350,75 @@ async fn what_people_and_meta_say_beside_receipts_is_counted_and_kept() {
     ];
     assert_eq!(said, expect);
     assert!(!format!("{:?}", heard.notes).contains("987654321"));
+}
+
+/// Messages of a person to our number.
+fn said(messages: &[Value]) -> Vec<u8> {
+    change("messages", &json!({"metadata": {"phone_number_id": NUMBER}, "messages": messages}))
+}
+
+fn text(from: &str, text: &str) -> Value {
+    json!({"from": from, "id": "wamid.in", "timestamp": "1767225600", "type": "text", "text": {"body": text}})
+}
+
+impl Place {
+    /// The stop list as any process would read it now: what it says of this phone.
+    async fn stops(&mut self, phone: u64) -> Vec<&'static str> {
+        let list = StopList::new((1, 2), 0);
+        follow::load(&mut self.redis, &list).await.unwrap();
+        let person = Phone::from_digits(phone).unwrap().person();
+        list.of_person(person)
+            .into_iter()
+            .map(|(kind, account, _)| {
+                assert_eq!(account.as_deref(), Some("100"));
+                kind.as_str()
+            })
+            .collect()
+    }
+}
+
+#[tokio::test]
+async fn who_asks_to_hear_no_more_is_in_the_stop_list_when_meta_is_answered() {
+    const ANA: u64 = 5_511_987_654_321;
+    let mut place = Place::start(1).await;
+    // Without the ninth digit, as Meta may write it.
+    assert_eq!(
+        place
+            .post_signed(said(&[
+                text("551187654321", "Já paguei"),
+                text("551187654321", "pare de me cobrar")
+            ]))
+            .await,
+        200
+    );
+    let body = said(&[text("551187654321", "PARE!")]);
+    assert_eq!(place.post(None, body.clone()).await, 401);
+    assert_eq!(place.stops(ANA).await, [""; 0]);
+    assert_eq!(place.post_signed(body.clone()).await, 200);
+    assert_eq!(place.stops(ANA).await, ["optout"]);
+    let button = json!({"from": "551187654321", "id": "w2", "type": "button", "button": {"payload": "x", "text": "Número errado"}});
+    let foreign = text("12125550100", "stop");
+    let hidden = json!({"from_user_id": "BR.9", "id": "w3", "type": "text", "text": {"body": "sair"}});
+    assert_eq!(place.post_signed(said(&[button, foreign, hidden])).await, 200);
+    assert_eq!(place.stops(ANA).await, ["optout", "wrong_person"]);
+    let now = carteiro::clock::wall().0 / 1_000;
+    for (value, expect) in [("stop", 3), ("resume", 2)] {
+        let one = json!({"wa_id": "5511987654321", "category": "marketing_messages", "value": value, "timestamp": now});
+        assert_eq!(
+            place.post_signed(change("user_preferences", &json!({"user_preferences": [one]}))).await,
+            200
+        );
+        assert_eq!(place.stops(ANA).await.len(), expect, "{value}");
+    }
+    place.metric("carteiro_stops_asked_total{kind=\"optout\",by=\"word\"} 2");
+    place.metric("carteiro_stops_asked_total{kind=\"wrong_person\",by=\"button\"} 1");
+    let notes = place.heard.lock().unwrap().notes.clone();
+    let stops: Vec<_> = notes.iter().filter(|note| note.kind.starts_with("stop")).collect();
+    assert_eq!(stops.len(), 5, "{stops:?}");
+    assert!(
+        stops.iter().all(|note| !note.subject.contains("87654321") && !note.detail.contains("PARE")),
+        "{stops:?}"
+    );
 }
 
 #[tokio::test]
@@ -382,11 +457,13 @@ async fn a_failure_after_acceptance_waits_or_is_final_by_the_table() {
 async fn while_redis_is_away_meta_is_asked_to_send_it_again() {
     let mut place = Place::start(10).await;
     let body = statuses(&[status("sent", 4)]);
+    let asked = said(&[text("5511987654321", "SAIR")]);
     let pid = place.server.process_id().await.unwrap();
     kill(Pid::from_raw(i32::try_from(pid).unwrap()), Signal::SIGKILL).unwrap();
     place.server.exited().await;
     assert_eq!(place.post_signed(body.clone()).await, 503);
-    place.metric("carteiro_webhook_requests_total{outcome=\"redis\"} 1");
+    assert_eq!(place.post_signed(asked).await, 503);
+    place.metric("carteiro_webhook_requests_total{outcome=\"redis\"} 2");
     assert_eq!(*place.heard.lock().unwrap(), News::default());
     place.server.ensure_alive().await.unwrap();
     assert_eq!(place.post_signed(body).await, 200);

@@ -14,6 +14,7 @@ mod hours;
 mod reload;
 mod rounds;
 pub(crate) mod stops;
+mod suppress;
 
 pub(super) use self::far::Far;
 pub(super) use self::reload::Reloader;
@@ -45,7 +46,8 @@ use crate::queue::halts::{self, Scope, Why};
 use crate::queue::lane::{self, LaneCounters};
 use crate::queue::link::Link;
 use crate::queue::{QueueError, agenda};
-use crate::sender::driver::{Event, Report};
+use crate::sender::driver::Event;
+use crate::sender::report::Report;
 use crate::sender::thread::ShardHandle;
 
 /// How often counters are read, boards published and ends noticed, at best.
@@ -428,6 +430,7 @@ impl Control {
             Report::Halt { verdict, number, account, template } => {
                 self.on_halt(&verdict, number, account, template).await?;
             }
+            Report::Suppress { campaign, phone, kind } => self.on_suppress(campaign, &phone, kind).await?,
             Report::Throttle(from, throttled) => {
                 for shard in (0..self.shards.len()).filter(|shard| *shard != from) {
                     self.tell(shard, Event::Input(Input::Throttled(throttled.clone())));

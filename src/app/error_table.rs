@@ -10,7 +10,7 @@ use crate::policy::classify::ErrorTable;
 use crate::policy::classify::table::ErrorTableError;
 
 /// Largest file of a table, in bytes.
-const FILE_MAX_BYTES: u64 = 1024 * 1024;
+pub(super) const FILE_MAX_BYTES: u64 = 1024 * 1024;
 
 /// Why the operator's table cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -62,12 +62,14 @@ pub fn error_table(config: &Config) -> Result<ErrorTable, ErrorsFileError> {
 }
 
 fn read(file: &Path) -> Result<String, ErrorsFileError> {
-    let unreadable = |source| ErrorsFileError::Unreadable { file: file.to_owned(), source };
+    let read =
+        bounded(file).map_err(|source| ErrorsFileError::Unreadable { file: file.to_owned(), source })?;
+    read.ok_or_else(|| ErrorsFileError::TooLarge { file: file.to_owned() })
+}
+
+/// The text of a file of data; None: it is larger than [`FILE_MAX_BYTES`].
+pub(super) fn bounded(file: &Path) -> io::Result<Option<String>> {
     let mut text = String::new();
-    let opened = File::open(file).map_err(unreadable)?;
-    opened.take(FILE_MAX_BYTES + 1).read_to_string(&mut text).map_err(unreadable)?;
-    if text.len() as u64 > FILE_MAX_BYTES {
-        return Err(ErrorsFileError::TooLarge { file: file.to_owned() });
-    }
-    Ok(text)
+    File::open(file)?.take(FILE_MAX_BYTES + 1).read_to_string(&mut text)?;
+    Ok((text.len() as u64 <= FILE_MAX_BYTES).then_some(text))
 }

@@ -17,6 +17,7 @@ use super::mark;
 use super::ownership::{JoinError, News, Ownership};
 use super::receipts;
 use super::retention::Retention;
+use super::stop_words::{StopWordsFileError, stop_words};
 use super::stops::Stops;
 use super::store::{Installation, Store, StoreError};
 use super::unbegun;
@@ -38,7 +39,7 @@ use crate::queue::guard::Guard;
 use crate::queue::link::{Link, Timeouts};
 use crate::queue::{QueueError, campaigns, claims, keys};
 use crate::redis_server::RedisServer;
-use crate::sender::driver::Report;
+use crate::sender::report::Report;
 use crate::sender::thread::{ShardHandle, ShardStart};
 
 /// What `/readyz` calls the engine.
@@ -73,6 +74,9 @@ pub enum ServeError {
     /// What replies mean.
     #[error("{0}")]
     Errors(#[from] ErrorsFileError),
+    /// What people write to hear no more.
+    #[error("{0}")]
+    StopWords(#[from] StopWordsFileError),
     /// The port of the metrics.
     #[error("{0}")]
     Http(#[from] HttpError),
@@ -113,6 +117,8 @@ async fn serve(config: Config, source: LoadOptions) -> Result<(), ServeError> {
     let _too_large = signal(too_large).map_err(|source| system("SIGXFSZ", source))?;
     let endpoint = Endpoint::new(&config.cloud)?;
     let table = error_table(&config)?;
+    // Before anything is joined or opened: with words that cannot be read it does not start at all.
+    stop_words(&config)?;
     let mut store = Store::open(&config).await?;
     let guard = guard(&mut store, &config).await?;
     // In the name of a dead process, so before anything is ours; and before a keeper compresses its files.
@@ -346,7 +352,7 @@ fn shards(
 /// Takes webhooks, if the configuration says where.
 fn webhooks(
     config: &Config,
-    &Common { store, redis, journal, .. }: &Common<'_>,
+    &Common { store, redis, journal, stops, .. }: &Common<'_>,
     table: &Arc<ErrorTable>,
     metrics: &Arc<Metrics>,
 ) -> Result<Option<Webhooks>, ServeError> {
@@ -362,6 +368,8 @@ fn webhooks(
         timeouts: store.timeouts,
         installation: store.installation.name.clone(),
         table: table.clone(),
+        words: Arc::new(stop_words(config)?),
+        stops: stops.list.clone(),
         time_scale: config.time_scale,
         metrics: metrics.clone(),
         sink: receipts::sink(journal, metrics.webhooks()),

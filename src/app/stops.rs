@@ -189,7 +189,7 @@ impl Stops {
     }
 
     fn show(&self) {
-        self.metrics.set_stops(&self.list.counts(), clock::wall());
+        self.metrics.set_stops(&self.list.counts(), self.list.version(), clock::wall());
     }
 }
 

@@ -11,6 +11,7 @@ use super::exit::{CliError, Exit};
 use super::output::{Output, Paint, counted};
 use crate::app::error_table::error_table;
 use crate::app::hours::to_civil;
+use crate::app::stop_words::stop_words;
 use crate::clock;
 use crate::config::{Config, Origin, OriginLine, calendars};
 use crate::domain::area::CalendarClass;
@@ -54,7 +55,7 @@ pub fn run(command: &ConfigCommand, global: &Global, out: Output) -> Result<Exit
 fn check(args: &CheckArgs, global: &Global, out: Output) -> Result<Exit, CliError> {
     let loaded = load_config(global)?;
     let rows = error_table(&loaded.config)?.rows().len();
-    let rules = calendars::builtin()?;
+    let (rules, words) = (calendars::builtin()?, stop_words(&loaded.config)?.len());
     let mut campaigns = Vec::new();
     for path in &args.campaigns {
         let campaign = campaign_file::read(path)?;
@@ -66,7 +67,7 @@ fn check(args: &CheckArgs, global: &Global, out: Output) -> Result<Exit, CliErro
         out.object(&json!({
             "schema": 1, "valid": true, "file": loaded.path, "accounts": config.accounts.len(),
             "numbers": config.numbers.len(), "error_table_rows": rows, "calendar_rules": rules.count(),
-            "errors_file": config.cloud.errors_file, "campaigns": campaigns,
+            "stop_words": words, "errors_file": config.cloud.errors_file, "campaigns": campaigns,
         }))?;
         return Ok(Exit::Done);
     }
@@ -80,6 +81,7 @@ fn check(args: &CheckArgs, global: &Global, out: Output) -> Result<Exit, CliErro
         config.cloud.errors_file.as_ref().map(|file| format!(" {}", file.display())).unwrap_or_default();
     out.line(format!("error table{table}: valid, {rows} rows"))?;
     out.line(format!("calendars: valid, {} rules", rules.count()))?;
+    out.line(format!("stop words: valid, {words} texts"))?;
     for (path, id) in args.campaigns.iter().zip(campaigns) {
         out.line(format!("{}: valid, campaign {id}", path.display()))?;
     }

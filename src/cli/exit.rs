@@ -11,6 +11,7 @@ use serde_json::json;
 use crate::app::error_table::ErrorsFileError;
 use crate::app::ownership::JoinError;
 use crate::app::serve::ServeError;
+use crate::app::stop_words::StopWordsFileError;
 use crate::app::store::StoreError;
 use crate::config::ConfigError;
 use crate::config::calendars::CalendarsError;
@@ -221,6 +222,14 @@ impl From<ErrorsFileError> for CliError {
     }
 }
 
+impl From<StopWordsFileError> for CliError {
+    fn from(error: StopWordsFileError) -> Self {
+        Self::usage("stop_words_invalid", error.to_string())
+            .field("stops.words_file")
+            .hint("mend it after config/stop_words.toml; `carteiro config check` reads it again")
+    }
+}
+
 impl From<ConfigError> for CliError {
     fn from(error: ConfigError) -> Self {
         Self::of_config(&error)
@@ -326,6 +335,7 @@ impl From<ServeError> for CliError {
             ServeError::Store(error) => error.into(),
             ServeError::Queue(error) => error.into(),
             ServeError::Errors(error) => error.into(),
+            ServeError::StopWords(error) => error.into(),
             ServeError::Join(JoinError::Queue(error)) => error.into(),
             ServeError::Join(JoinError::NameTaken { .. }) => {
                 Self::new(Exit::Refused, "another_serve", message)

@@ -72,6 +72,7 @@ pub const KEYS: &[&str] = &[
     "journal.segment_age",
     "retention.campaigns",
     "stops.stale_after",
+    "stops.words_file",
     "doubt.silent_after",
     "doubt.give_up",
     "budget.window",

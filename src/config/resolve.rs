@@ -71,7 +71,10 @@ pub(super) fn resolve(raw: &Raw, options: &LoadOptions) -> Result<(Config, Vec<O
         calendar,
         doubt: r.doubt()?,
         retention: r.retention()?,
-        stops: StopsConfig { stale_after: r.duration("stops.stale_after", "5s", SECOND * 2, SECOND * 60)? },
+        stops: StopsConfig {
+            stale_after: r.duration("stops.stale_after", "5s", SECOND * 2, SECOND * 60)?,
+            words_file: r.existing_file("stops.words_file")?,
+        },
         time_scale,
     };
     scale(&mut config);

@@ -9,6 +9,7 @@
 //! HTTP: in front of it stands something with a public certificate.
 
 mod apply;
+mod asked;
 mod intake;
 mod known;
 mod notes;
@@ -43,7 +44,9 @@ use crate::config::{AccountConfig, NumberConfig, Secret};
 use crate::domain::receipt::Heard;
 use crate::metrics::{Metrics, RequestOutcome, WebhookMetrics};
 use crate::policy::classify::ErrorTable;
+use crate::policy::stop_words::StopWords;
 use crate::queue::link::Timeouts;
+use crate::queue::stops::StopList;
 
 /// Where Meta calls.
 pub const PATH: &str = "/webhooks/whatsapp";
@@ -99,6 +102,10 @@ pub struct WebhooksStart {
     pub installation: String,
     /// What failures mean.
     pub table: Arc<ErrorTable>,
+    /// What people write to hear no more.
+    pub words: Arc<StopWords>,
+    /// The stop list of this process.
+    pub stops: Arc<StopList>,
     /// Every wait is divided by this.
     pub time_scale: u32,
     /// Where it counts.

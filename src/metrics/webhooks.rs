@@ -8,6 +8,7 @@ use super::{Family, FamilyKind, Metrics};
 use crate::domain::ids::NumberId;
 use crate::domain::receipt::ReceiptKind;
 use crate::domain::record::State;
+use crate::domain::stop::StopKind;
 
 /// Buckets of a webhook: Meta wants half of them below a quarter of a second.
 pub(super) const WEBHOOK_BUCKETS_S: [f64; 9] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
@@ -101,6 +102,29 @@ pub(super) const CAMPAIGN: Family = Family {
            delivered among many sent means bad numbers or people who block you.",
 };
 
+pub(super) const STOPS_ASKED: Family = Family {
+    name: "carteiro_stops_asked_total",
+    kind: FamilyKind::Counter,
+    labels: &["kind", "by"],
+    help: "Stops that were put into the stop list by webhooks, by kind, and by what said so: word, button, settings (of \
+           WhatsApp), code (of Meta). A rise of optout or wrong_person in a campaign: look at its text and at its file.",
+};
+
+/// What says that a person is not to be written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asking {
+    /// A message of the person.
+    Word,
+    /// A button that the person pressed.
+    Button,
+    /// WhatsApp's own settings.
+    Settings,
+    /// A code of Meta.
+    Code,
+    /// Meta's id of a person who had asked, now with a phone.
+    Id,
+}
+
 /// What came of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
@@ -183,6 +207,29 @@ impl RequestOutcome {
     }
 }
 
+impl Asking {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Word => "word",
+            Self::Button => "button",
+            Self::Settings => "settings",
+            Self::Code => "code",
+            Self::Id => "id",
+        }
+    }
+
+    /// The words for people.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Word => "the person's own words",
+            Self::Button => "a button that the person pressed",
+            Self::Settings => "the person's settings in WhatsApp",
+            Self::Code => "Meta, by a code",
+            Self::Id => "the person, whose phone was hidden then",
+        }
+    }
+}
+
 impl Ignored {
     /// Every reason.
     pub const ALL: [Self; 4] = [Self::Repeated, Self::Foreign, Self::WithoutId, Self::Nowhere];
@@ -216,6 +263,11 @@ impl Metrics {
     /// Updates of a kind were heard. Kinds come from a closed list.
     pub fn webhook_updates(&self, kind: &str, count: u64) {
         self.counter(UPDATES, &[kind]).increment(count);
+    }
+
+    /// A webhook put somebody into the stop list.
+    pub fn stop_asked(&self, kind: StopKind, by: Asking) {
+        self.counter(STOPS_ASKED, &[kind.as_str(), by.name()]).increment(1);
     }
 
     /// When a receipt of a number was last heard.

@@ -173,6 +173,11 @@ impl StopTable {
         }
     }
 
+    /// Everything known of a person by the hash of Meta's id.
+    pub fn of_user(&self, hash: u64) -> Vec<Rule> {
+        self.users.get(&hash).cloned().unwrap_or_default()
+    }
+
     /// Every person with a stop.
     pub fn people(&self) -> impl Iterator<Item = (PersonKey, Vec<Rule>)> + '_ {
         self.people.iter().map(|word| {

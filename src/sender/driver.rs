@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep_until};
 use super::meters::Meters;
 use super::orders::{Orders, Payload, Timed};
 use super::pool::{ConnectionId, Pool, Ready};
+use super::report::Report;
 use super::turn::{Turn, Waiting, Written};
 use crate::clock::{self, Mono};
 use crate::cloud::body::Body;
@@ -23,9 +24,10 @@ use crate::cloud::endpoint::Endpoint;
 use crate::cloud::probe;
 use crate::config::{CloudConfig, Secret};
 use crate::domain::ids::{CampaignSeq, LaneId, MessageId, NumberId, WireId};
+use crate::domain::person::Pii;
 use crate::journal::Entry;
-use crate::policy::classify::{ErrorTable, Local, Verdict};
-use crate::policy::shard::{FlightId, Input, Message, Now, NumberView, Output, Shard, Throttled};
+use crate::policy::classify::{ErrorTable, Local};
+use crate::policy::shard::{FlightId, Input, Message, Now, NumberView, Output, Shard};
 use crate::queue::budget::Budgets;
 use crate::queue::link::{self, LinkNews};
 
@@ -79,34 +81,6 @@ pub struct ShardView {
     pub oldest_due: Duration,
 }
 
-/// What a shard tells control.
-#[derive(Debug)]
-pub enum Report {
-    /// A barrier was reached: shard and version.
-    Reached(usize, u64),
-    /// A scope must stop.
-    Halt {
-        /// Why and how wide.
-        verdict: Verdict,
-        /// The number that was refused.
-        number: NumberId,
-        /// Its account.
-        account: String,
-        /// The template that was refused.
-        template: String,
-    },
-    /// A limit wider than a number was refused.
-    Throttle(usize, Throttled),
-    /// A number has nothing left.
-    Dry(NumberId),
-    /// A lane may move.
-    Dropped(LaneId),
-    /// A number may move; its next message is due then.
-    NumberDropped(NumberId, Mono),
-    /// Everything is finished.
-    Drained(usize),
-}
-
 /// What a driver is made of.
 pub(super) struct Driver {
     pub(super) shard: usize,
@@ -140,6 +114,8 @@ pub(super) struct Flying {
     number: NumberId,
     message: MessageId,
     generation: u8,
+    /// Whom it is for, as chunks hold it.
+    to: u64,
     began: Mono,
 }
 
@@ -293,6 +269,10 @@ impl Driver {
                 code: verdict.code,
                 wamid,
             });
+        }
+        if let Some(kind) = self.table.reason(verdict.reason).and_then(|row| row.suppress) {
+            let (campaign, phone) = (flying.message.lane.campaign, Pii::new(flying.to));
+            self.report(Report::Suppress { campaign, phone, kind });
         }
         let Flying { connection, jobs, slots, number, began, .. } = flying;
         let now = clock::mono();
@@ -451,6 +431,7 @@ impl Driver {
             return;
         };
         let Message { index, generation, attempt, .. } = *message;
+        let to = message.payload.chunk.phone(message.payload.row);
         self.meters.begun(attempt);
         let message = MessageId { lane, index };
         let begun = self.turn.is_journaled().then(|| {
@@ -459,7 +440,7 @@ impl Driver {
         });
         self.turn.add(Waiting { connection: id, job: Job { id: flight, request } }, begun);
         let began = clock::mono();
-        let flying = Flying { connection: id, jobs, slots, number, message, generation, began };
+        let flying = Flying { connection: id, jobs, slots, number, message, generation, to, began };
         self.busy.insert(flight, flying);
     }
 

@@ -8,10 +8,11 @@ use std::thread::JoinHandle;
 use tokio::sync::mpsc::{self, UnboundedSender};
 
 use super::chunks::Chunks;
-use super::driver::{Driver, Event, Report};
+use super::driver::{Driver, Event};
 use super::meters::Meters;
 use super::orders::Orders;
 use super::pool::Pool;
+use super::report::Report;
 use super::stops::Stops;
 use super::turn::Turn;
 use crate::cloud::connection::Gate;

@@ -19,6 +19,7 @@ mod rig;
 mod scopes;
 #[path = "../support/servers.rs"]
 mod servers;
+mod stopping;
 mod streams;
 mod trouble;
 mod verbs;

@@ -4,8 +4,10 @@ use std::io::Cursor;
 
 use carteiro::domain::campaign::Campaign;
 use carteiro::intake::campaign_file;
+use carteiro::intake::csv::stops::{StopColumns, StopOutcome, StopReader, StopWho};
 use carteiro::intake::row::Outcome;
 use carteiro::intake::rows::{InputFormat, InputOptions, RowSource};
+use carteiro::policy::stop_words::{StopWords, TEXT_MAX_BYTES};
 use proptest::prelude::*;
 
 use crate::mutate::{bends, bent, cut, cut_bytes, cuts};
@@ -15,6 +17,8 @@ const CAMPAIGNS: [&str; 3] = [
     include_str!("../../config/campaigns/vence-hoje.toml"),
     include_str!("../../config/campaigns/lembrete-vencimento.toml"),
 ];
+
+const WORDS: &str = include_str!("../../config/stop_words.toml");
 
 const CSV: &str = "\
 contrato;cliente;nome;telefone;valor;vencimento;produto;linha_digitavel
@@ -56,8 +60,45 @@ fn ndjson() -> serde_json::Value {
         "valor": "150,75", "vencimento": "10/12/2026", "produto": "Cartão"})
 }
 
+const STOPS: &str = "\
+nome;TELEFONE;cadastro;contrato
+Ana;(11) 98765-4321;10/12/2025;C-1
+\"José \"\"Zé\"\"; Lima\";+55 21 99876-5432;2026-01-31;C-2
+Rui;123;31/02/2026;
+";
+
+/// Reads all stops of people, with their days, and of debts. Every record is a stop or a reject, whatever it holds.
+fn read_stops(bytes: &[u8]) -> usize {
+    let people = StopColumns {
+        day: Some("cadastro".to_owned()),
+        may_begin_later: true,
+        days_after: 30,
+        ..StopColumns::default()
+    };
+    let debts = StopColumns { debts: true, ..StopColumns::default() };
+    let mut all = 0;
+    for columns in [people, debts] {
+        let Ok(mut reader) = StopReader::new(bytes, None, &columns) else { continue };
+        let mut rows = 0;
+        while let Ok(Some(row)) = reader.next_row() {
+            rows += 1;
+            match row {
+                StopOutcome::Stop(StopWho::Debt(reference), _) => assert!(!reference.is_empty()),
+                StopOutcome::Stop(StopWho::Person(person), _) => assert!(person.0 < 10_000_000_000),
+                StopOutcome::Reject(reject) => {
+                    assert!(!reject.reason_code().is_empty() && reject.reason().len() < 4_096);
+                }
+            }
+            assert!(rows <= bytes.len() + 2, "more rows than bytes");
+        }
+        all += rows;
+    }
+    all
+}
+
 #[test]
 fn the_seeds_are_read() {
+    assert_eq!(read_stops(STOPS.as_bytes()), 6);
     assert_eq!(read(CSV.as_bytes().to_vec(), None), 3);
     assert_eq!(read(format!("{}\n{}", ndjson(), ndjson()).into_bytes(), None), 2);
     CAMPAIGNS.iter().for_each(|text| drop(campaign_file::parse(text, "c.toml").unwrap()));
@@ -94,6 +135,21 @@ proptest! {
     fn a_cut_csv_ends(cuts in cuts()) {
         read(cut(CSV, &cuts).into_bytes(), None);
         read(cut_bytes(CSV.as_bytes(), &cuts), Some(InputFormat::Csv));
+    }
+
+    #[test]
+    fn cut_stops_end(cuts in cuts()) {
+        read_stops(cut(STOPS, &cuts).as_bytes());
+        read_stops(&cut_bytes(STOPS.as_bytes(), &cuts));
+    }
+
+    #[test]
+    fn any_words_and_any_table_of_them_end(text in ".{0,300}", cuts in cuts()) {
+        let builtin = StopWords::builtin();
+        prop_assert!(builtin.ask(&text).is_none() || text.len() <= TEXT_MAX_BYTES);
+        if let Ok(words) = StopWords::parse(&cut(WORDS, &cuts)) {
+            prop_assert!(words.ask(&text).is_none() || text.len() <= TEXT_MAX_BYTES);
+        }
     }
 
     #[test]

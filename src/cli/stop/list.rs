@@ -144,7 +144,7 @@ impl Row {
             return format!("{}  {account}  {} by {who}{later}", self.kind.as_str(), count(self.tally.stops));
         };
         let told = told.as_ref().map_or_else(
-            || "from a file, or older than the journal".to_owned(),
+            || "from a file or a reply of Meta, or older than the journal".to_owned(),
             |told| format!("since {} by {}", rfc3339(told.at_ms), told.by),
         );
         format!("{}, {told}", scope(self.kind, self.account.as_deref(), *from))

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use futures_util::StreamExt as _;
 use futures_util::stream;
 
+use super::asked::{self, Asked, Latest};
 use super::intake::Delivery;
 use super::known::Known;
 use super::notes::Noted;
@@ -20,6 +21,7 @@ use crate::metrics::{Ignored, WebhookMetrics};
 use crate::queue::halts::{self, Scope, Why};
 use crate::queue::link::{Link, LinkNews};
 use crate::queue::replay::Wrote;
+use crate::queue::stops::log;
 use crate::queue::{QueueError, campaigns, receipt};
 
 /// Lanes written at once.
@@ -43,6 +45,8 @@ pub(super) struct Writer {
     sent: RefCell<BTreeMap<NumberId, u64>>,
     /// Campaigns with a message that waits anew.
     waiting: RefCell<BTreeSet<CampaignSeq>>,
+    /// When people last said what they want to hear.
+    latest: RefCell<Latest>,
 }
 
 impl Writer {
@@ -68,6 +72,7 @@ impl Writer {
             noted: RefCell::default(),
             sent: RefCell::default(),
             waiting: RefCell::default(),
+            latest: RefCell::default(),
         }
     }
 
@@ -82,6 +87,8 @@ impl Writer {
             numbers: &self.numbers,
             known: &known,
             time_scale: self.start.time_scale,
+            words: &self.start.words,
+            list: &self.start.stops,
         };
         let mut plan = Plan::default();
         for delivery in deliveries {
@@ -98,11 +105,12 @@ impl Writer {
             );
         }
         let said = plan.said.iter().map(|(said, heard_at_ms)| said.note(*heard_at_ms));
-        let notes: Vec<Noted> = said.chain(plan.noted).collect();
+        let mut notes: Vec<Noted> = said.chain(plan.noted).collect();
         // First what forbids sending: the rest can wait some milliseconds more.
         for (scope, reason) in &plan.stops {
             self.stop(scope, *reason).await?;
         }
+        let asked = self.put_into_list(plan.asked).await?;
         if plan.numbers_changed {
             let now_ms = clock::wall().0;
             self.link.call(async |redis| receipt::note_numbers_changed(redis, now_ms).await).await?;
@@ -123,6 +131,7 @@ impl Writer {
         self.reopen(&heard).await?;
         self.note().await?;
         // The one place where the journal hears of it: after Redis has it.
+        notes.extend(asked.iter().map(|one| one.note(&self.start.stops)));
         (self.start.sink)(News { receipts: heard, notes });
         trouble.map_or(Ok(()), Err)
     }
@@ -184,6 +193,19 @@ impl Writer {
             tracing::error!(%scope, meaning, action, "halted by a webhook until an operator resumes it");
         }
         Ok(())
+    }
+
+    /// Has the stop list say what people asked for. What it says already is not written again; returns what was.
+    async fn put_into_list(&self, asked: Vec<Asked>) -> Result<Vec<Asked>, QueueError> {
+        let asked = self.latest.borrow_mut().newest(asked);
+        let (new, batches) = asked::orders(asked, &self.start.stops);
+        for batch in &batches {
+            self.link.call(async |redis| log::append(redis, batch, clock::wall().0).await).await?;
+        }
+        for one in new.iter().filter(|one| one.stop) {
+            self.start.metrics.stop_asked(one.kind, one.by);
+        }
+        Ok(new)
     }
 
     /// Counts what was heard.

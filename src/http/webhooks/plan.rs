@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use super::asked::{self, Asked};
 use super::known::Now;
 use super::notes::{self, Noted, Said};
 use super::secrets::Accounts;
@@ -11,7 +12,9 @@ use crate::domain::ids::{CampaignSeq, LaneId, NumberId};
 use crate::domain::receipt::{Heard, Outcome, Receipt, ReceiptKind};
 use crate::metrics::Ignored;
 use crate::policy::classify::{ErrorTable, Kind, Reply, ReplyBody, Scope as VerdictScope, Verdict};
+use crate::policy::stop_words::StopWords;
 use crate::queue::halts::Scope;
+use crate::queue::stops::StopList;
 
 /// A failure without a code is one that the table does not list.
 const NO_CODE: i64 = i64::MIN;
@@ -26,6 +29,8 @@ pub(super) struct Rules<'a> {
     /// Campaigns of failed receipts.
     pub(super) known: &'a HashMap<CampaignSeq, Now>,
     pub(super) time_scale: u32,
+    pub(super) words: &'a StopWords,
+    pub(super) list: &'a StopList,
 }
 
 /// What is to be written.
@@ -39,6 +44,8 @@ pub(super) struct Plan {
     /// What people said, and when it was heard in wall ms. Who acts on it does so in `Writer::write`, before Meta is
     /// told that we have it; an error there has the body sent again.
     pub(super) said: Vec<(Said, u64)>,
+    /// What they asked for, and what Meta's codes say of them.
+    pub(super) asked: Vec<Asked>,
     /// What happened to accounts, for the journal.
     pub(super) noted: Vec<Noted>,
     /// Receipts that are not ours.
@@ -74,10 +81,13 @@ impl Plan {
     ) {
         for event in events {
             match event {
-                Event::Status(status) => self.status(status, heard_at_ms, rules),
-                Event::Message(message) => self.said(Said::Message(message), accounts, heard_at_ms),
+                Event::Status(status) => {
+                    self.asked.extend(asked::of_status(&status, heard_at_ms, rules));
+                    self.status(status, heard_at_ms, rules);
+                }
+                Event::Message(message) => self.said(Said::Message(message), accounts, heard_at_ms, rules),
                 Event::Preference(preference) => {
-                    self.said(Said::Preference(preference), accounts, heard_at_ms);
+                    self.said(Said::Preference(preference), accounts, heard_at_ms, rules);
                 }
                 Event::Account { account, at_ms, event } if accounts.contains(&account) => {
                     self.noted.push(notes::of_account(&account, &event, at_ms, heard_at_ms));
@@ -106,8 +116,9 @@ impl Plan {
         }
     }
 
-    fn said(&mut self, said: Said, accounts: &Accounts, heard_at_ms: u64) {
+    fn said(&mut self, said: Said, accounts: &Accounts, heard_at_ms: u64, rules: &Rules<'_>) {
         if accounts.contains(said.account()) {
+            self.asked.extend(asked::of_said(&said, heard_at_ms, rules));
             self.said.push((said, heard_at_ms));
         } else {
             self.strange += 1;
@@ -205,6 +216,7 @@ mod tests {
     use super::*;
     use crate::cloud::webhook::Parsed;
     use crate::domain::campaign::CampaignState;
+    use crate::domain::stop::StopKind;
     use crate::intake::campaign_file;
     use serde_json::{Value, json};
 
@@ -224,8 +236,16 @@ mod tests {
         let table = ErrorTable::builtin();
         let numbers = HashMap::from([(NumberId::from("201"), "100".to_owned())]);
         let known = HashMap::from([(CampaignSeq(7), Now { state, campaign })]);
-        let rules =
-            Rules { installation: "abc", table: &table, numbers: &numbers, known: &known, time_scale: 2 };
+        let (words, list) = (StopWords::builtin(), StopList::new((1, 2), 0));
+        let rules = Rules {
+            installation: "abc",
+            table: &table,
+            numbers: &numbers,
+            known: &known,
+            time_scale: 2,
+            words: &words,
+            list: &list,
+        };
         let mut plan = Plan::default();
         plan.add(events, &Arc::new(BTreeSet::from(["100".to_owned()])), 1_000, &rules);
         plan
@@ -276,6 +296,20 @@ mod tests {
     }
 
     #[test]
+    fn codes_that_say_something_of_the_person_stop_them() {
+        let failed = |code: i64| {
+            let mut status = status("failed", "ct1.abc.7.3.1.1", code);
+            status["recipient_id"] = json!("551187654321");
+            let asked = plan(&json!([status]), CampaignState::Done).asked;
+            asked.into_iter().map(|one| (one.kind, one.account, one.by)).collect::<Vec<_>>()
+        };
+        let by = |kind| vec![(kind, "100".to_owned(), crate::metrics::Asking::Code)];
+        assert_eq!(failed(131_050), by(StopKind::Marketing));
+        assert_eq!(failed(130_403), by(StopKind::DoNotContact));
+        assert_eq!(failed(131_026), []);
+    }
+
+    #[test]
     fn only_the_signers_own_accounts_are_stopped() {
         let of = |account: &str| {
             json!({"entry": [{"id": account, "changes": [{"field": "account_update",
@@ -305,12 +339,12 @@ mod tests {
             ]}]})
         };
         let own = planned(&to("100"), CampaignState::Running);
-        assert_eq!((own.said.len(), own.strange), (2, 0));
+        assert_eq!((own.said.len(), own.asked.len(), own.strange), (2, 0, 0));
         assert!(
             matches!(&own.said[0], (Said::Message(_), 1_000))
                 && matches!(&own.said[1], (Said::Preference(_), _))
         );
         let other = planned(&to("999"), CampaignState::Running);
-        assert_eq!((other.said.len(), other.strange), (0, 2));
+        assert_eq!((other.said.len(), other.asked.len(), other.strange), (0, 0, 2));
     }
 }

@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::table::{ErrorTableError, Limits, Row, WaitBounds, own};
 use super::{Kind, Scope};
+use crate::domain::stop::StopKind;
 
 /// Longest `wait` a row may have: longer ones are meant for a person to look at, which is `halt`.
 const WAIT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
@@ -76,6 +77,7 @@ struct RawRow {
     attempts: Option<u8>,
     wait: Option<RawWait>,
     backoff: Option<String>,
+    suppress: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -159,6 +161,7 @@ fn parse_row(raw: RawRow) -> Result<Row, Problem> {
         attempts: raw.attempts,
         wait,
         pair_backoff,
+        suppress: raw.suppress.as_deref().map(parse_suppress).transpose()?,
     };
     check_row(&row).map(|()| row)
 }
@@ -180,6 +183,9 @@ fn check_row(row: &Row) -> Result<(), Problem> {
     }
     if row.kind == Kind::Halt && matches!(row.scope, Scope::Person | Scope::Pair) {
         return Err(("scope", "a halt stops a number or something wider".to_owned()));
+    }
+    if row.suppress.is_some() && (row.kind, row.scope) != (Kind::Permanent, Scope::Person) {
+        return Err(("suppress", "needs kind \"permanent\" and scope \"person\"".to_owned()));
     }
     if row.not_own && !matches!(row.kind, Kind::Unknown | Kind::Doubtful | Kind::Transient) {
         return Err(("not_own", "only unknown, doubtful and transient rows can be not our own".to_owned()));
@@ -262,6 +268,13 @@ fn parse_scope(text: &str) -> Result<Scope, Problem> {
             let allowed = "must be person, pair, number, template, account, portfolio or app";
             return Err(("scope", allowed.to_owned()));
         }
+    })
+}
+
+/// Only what is said of a person, and stops.
+fn parse_suppress(text: &str) -> Result<StopKind, Problem> {
+    StopKind::parse(text).filter(|kind| !kind.is_of_debt() && *kind != StopKind::Exempt).ok_or_else(|| {
+        ("suppress", "must be optout, marketing, do_not_contact or wrong_person, or left out".to_owned())
     })
 }
 

@@ -7,6 +7,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::{Kind, Scope, raw};
+use crate::domain::stop::StopKind;
 
 /// The table that is part of the program.
 const BUILTIN: &str = include_str!("../../../config/errors.toml");
@@ -93,6 +94,8 @@ pub struct Row {
     pub wait: Option<WaitBounds>,
     /// The wait of the pair is 4^x seconds.
     pub pair_backoff: bool,
+    /// What the code says of the person: the stop list has it from then on, for the account that was refused.
+    pub suppress: Option<StopKind>,
 }
 
 /// Bounds that hold for the whole table.

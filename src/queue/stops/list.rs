@@ -126,6 +126,12 @@ impl StopList {
         rules.into_iter().map(|rule| (rule.kind, self.name(rule.account), rule.from)).collect()
     }
 
+    /// Everything known of a person by the hash of Meta's id: kind and account.
+    pub fn of_user(&self, hash: u64) -> Vec<(StopKind, Option<Box<str>>)> {
+        let rules = self.part(hash).of_user(hash);
+        rules.into_iter().map(|rule| (rule.kind, self.name(rule.account))).collect()
+    }
+
     /// Whether a debt has this stop.
     pub fn has_debt(&self, hash: u64, kind: StopKind) -> bool {
         self.part(hash).has_debt(hash, kind)
