@@ -7,6 +7,7 @@
 mod baseline;
 mod figures;
 mod memory;
+pub mod optout;
 mod paced;
 mod pause;
 mod run;
