@@ -64,11 +64,15 @@ impl<P> Number<P> {
 impl<P> Shard<P> {
     /// Why a number may neither claim nor send, in the order of checks, and until when as far as is known.
     fn closed(&self, number: &Number<P>) -> Option<(Blocked, Option<Mono>)> {
-        if self.draining || number.tenure != Tenure::Ours {
+        if self.draining {
             return Some((Blocked::Draining, None));
         }
         if self.rolled_back {
             return Some((Blocked::RolledBack, None));
+        }
+        // After an older Redis, which may be why it does not get away: what it sent cannot be written down there.
+        if number.tenure != Tenure::Ours {
+            return Some((Blocked::Draining, None));
         }
         if self.lease.is_some_and(|until| until <= self.now.mono) {
             return Some((Blocked::Ownership, None));
