@@ -6,6 +6,7 @@
 
 mod baseline;
 mod figures;
+mod limits;
 mod memory;
 pub mod optout;
 mod paced;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use crate::rig::RigError;
 
 pub use figures::Figures;
+pub use limits::{Held, Limits, PaceCase};
 
 /// Id of the benchmark's campaign.
 const CAMPAIGN: &str = "bench";
@@ -34,12 +36,16 @@ const CONNECTIONS: u32 = 64;
 pub enum What {
     /// Sending as fast as it goes, or at the given pace.
     Sending,
+    /// Loading alone.
+    Load,
     /// What Redis keeps of a message after permanent failures and an outage.
     Memory,
     /// What a pause costs, for few and for many messages.
     Pause,
     /// How fast webhooks about what was sent are taken.
     Webhooks,
+    /// How exactly limits are kept, and what it costs to be held back by one.
+    Limits,
 }
 
 /// How to measure it.
@@ -75,10 +81,19 @@ pub async fn run(plan: &BenchPlan, tell: &mut dyn FnMut(&str)) -> Result<Figures
     match (plan.what, plan.rate_per_s) {
         (What::Memory, _) => memory::run(plan, tell).await,
         (What::Pause, _) => pause::run(plan, tell).await,
+        (What::Load, _) => load(plan, tell).await,
+        (What::Limits, _) => limits::run(plan, tell).await,
         (What::Webhooks, _) => webhooks::run(plan, tell).await,
         (What::Sending, Some(rate_per_s)) => paced::run(plan, rate_per_s, tell).await,
         (What::Sending, None) => unlimited(plan, tell).await,
     }
+}
+
+async fn load(plan: &BenchPlan, tell: &mut dyn FnMut(&str)) -> Result<Figures, RigError> {
+    let mut run = run::Run::load(plan, run::rig_plan(plan), tell).await?;
+    let figures = run.figures().await?;
+    run.close().await?;
+    Ok(figures)
 }
 
 async fn unlimited(plan: &BenchPlan, tell: &mut dyn FnMut(&str)) -> Result<Figures, RigError> {

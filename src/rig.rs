@@ -93,8 +93,10 @@ pub struct Rig {
     /// Base URL of the simulator.
     pub url: String,
     control_url: String,
+    /// Asks the simulator, over connections that it keeps.
+    client: reqwest::Client,
     // Dropped in this order: first who writes, then what is written to, then where it lies.
-    serve: Option<Process>,
+    serves: Vec<Process>,
     sim: Option<Process>,
     store: Option<Store>,
     folder: Folder,
@@ -116,8 +118,9 @@ impl Rig {
             LoadOptions { env: settings::environment(), ..LoadOptions::of_process(Some(path), Vec::new()) };
         let store = Store::open(&Config::load(&options)?.config).await?;
         let redis = store.connection.clone();
-        let (serve, sim, store) = (None, Some(sim), Some(store));
-        Ok(Self { plan, redis, url, control_url, serve, sim, store, folder })
+        let (serves, sim, store) = (Vec::new(), Some(sim), Some(store));
+        let client = reqwest::Client::new();
+        Ok(Self { plan, redis, url, control_url, client, serves, sim, store, folder })
     }
 
     /// Its folder.
@@ -135,28 +138,60 @@ impl Rig {
     /// # Errors
     /// When it ends or does not become ready; the message holds the end of its log.
     pub async fn serve(&mut self) -> Result<(), RigError> {
+        self.serve_with("carteiro.toml", &[]).await
+    }
+
+    /// Starts one more engine with another file of the folder as its configuration and more words on its command line.
+    ///
+    /// # Errors
+    /// Those of [`Rig::serve`].
+    pub async fn serve_with(&mut self, config: &str, words: &[&str]) -> Result<(), RigError> {
         let mut command = command::carteiro()?;
-        command.arg("--config").arg(self.folder.file("carteiro.toml")).arg("serve").stdin(Stdio::null());
-        let serve = Process::start("serve", command, &self.log())?;
-        let serve = self.serve.insert(serve);
+        command.arg("--config").arg(self.folder.file(config)).arg("serve").args(words).stdin(Stdio::null());
+        let at = self.serves.len();
+        self.serves.push(Process::start("serve", command, &self.log(at))?);
         let begun = clock::mono();
-        while owner::live_owner(&mut self.redis).await?.is_none_or(|owner| owner.acknowledged == 0) {
-            let (alive, waited) = (serve.alive(), clock::mono().since(begun));
+        loop {
+            let nodes = owner::live_nodes(&mut self.redis).await?;
+            if nodes.len() > at && nodes.iter().all(|node| node.acknowledged > 0) {
+                return Ok(());
+            }
+            let (alive, waited) = (self.serves[at].alive(), clock::mono().since(begun));
             if !alive || waited > PROCESS_TIMEOUT {
-                return Err(self.serve_trouble(if alive {
-                    "is not ready in time"
-                } else {
-                    "ended at its start"
-                }));
+                let what = if alive { "is not ready in time" } else { "ended at its start" };
+                return Err(self.serve_trouble(at, what));
             }
             tokio::time::sleep(POLL).await;
         }
-        Ok(())
     }
 
-    /// Process id of the engine, if it was started.
+    /// Writes a configuration with only these of the numbers, by place, to a file of the folder.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn configure(&self, file: &str, numbers: impl Iterator<Item = u32>) -> Result<(), RigError> {
+        let text = settings::configuration_of(&self.plan, self.folder.path(), &self.url, numbers);
+        let path = self.folder.file(file);
+        std::fs::write(&path, text).map_err(|source| system(format!("cannot write {}", path.display()), source))
+    }
+
+    /// Has the engine at this place, in the order of their starts, read its configuration again.
+    pub fn reload(&self, at: usize) {
+        if let Some(serve) = self.serves.get(at) {
+            serve.hang_up();
+        }
+    }
+
+    /// Stops every engine as an operator would, and waits for their ends.
+    pub async fn stop_serving(&mut self) {
+        for mut serve in self.serves.drain(..) {
+            serve.terminate(PROCESS_TIMEOUT).await;
+        }
+    }
+
+    /// Process id of the engine that was started first, if one was.
     pub fn serve_id(&self) -> Option<u32> {
-        self.serve.as_ref().map(Process::id)
+        self.serves.first().map(Process::id)
     }
 
     /// Process id of Redis.
@@ -164,13 +199,15 @@ impl Rig {
         self.store.as_ref().map(|store| store.facts.process_id)
     }
 
-    /// An error if the engine has ended.
+    /// An error if an engine has ended.
     ///
     /// # Errors
     /// With the end of its log.
     pub fn check_serve(&mut self) -> Result<(), RigError> {
-        let ended = self.serve.as_mut().is_some_and(|serve| !serve.alive());
-        if ended { Err(self.serve_trouble("ended in the middle of its work")) } else { Ok(()) }
+        match self.serves.iter_mut().position(|serve| !serve.alive()) {
+            Some(at) => Err(self.serve_trouble(at, "ended in the middle of its work")),
+            None => Ok(()),
+        }
     }
 
     /// What the simulator saw.
@@ -178,11 +215,18 @@ impl Rig {
     /// # Errors
     /// When it does not answer.
     pub async fn ledger(&self) -> Result<LedgerReport, RigError> {
-        Ok(reqwest::get(format!("{}/_sim/ledger", self.control_url))
-            .await?
-            .error_for_status()?
-            .json()
-            .await?)
+        let url = format!("{}/_sim/ledger", self.control_url);
+        Ok(self.client.get(url).send().await?.error_for_status()?.json().await?)
+    }
+
+    /// Whether it took a message, by its id.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn has_taken(&self, id: &str) -> Result<bool, RigError> {
+        let url = format!("{}/_sim/taken?id={id}", self.control_url);
+        let said: serde_json::Value = self.client.get(url).send().await?.error_for_status()?.json().await?;
+        Ok(said["taken"].as_u64().is_some_and(|times| times > 0))
     }
 
     /// The ids of the messages it took, one a line; needs `keep_ids`.
@@ -190,11 +234,8 @@ impl Rig {
     /// # Errors
     /// When it does not answer.
     pub async fn taken_ids(&self) -> Result<bytes::Bytes, RigError> {
-        Ok(reqwest::get(format!("{}/_sim/taken_ids", self.control_url))
-            .await?
-            .error_for_status()?
-            .bytes()
-            .await?)
+        let url = format!("{}/_sim/taken_ids", self.control_url);
+        Ok(self.client.get(url).send().await?.error_for_status()?.bytes().await?)
     }
 
     /// Stops the engine as an operator would, then the rest.
@@ -202,9 +243,7 @@ impl Rig {
     /// # Errors
     /// When Redis refuses to stop.
     pub async fn close(mut self) -> Result<(), RigError> {
-        if let Some(serve) = &mut self.serve {
-            serve.terminate(PROCESS_TIMEOUT).await;
-        }
+        self.stop_serving().await;
         if let Some(sim) = &mut self.sim {
             sim.terminate(PROCESS_TIMEOUT).await;
         }
@@ -214,12 +253,12 @@ impl Rig {
         }
     }
 
-    fn log(&self) -> PathBuf {
-        self.folder.file("serve.log")
+    fn log(&self, at: usize) -> PathBuf {
+        self.folder.file(&if at == 0 { "serve.log".to_owned() } else { format!("serve-{at}.log") })
     }
 
-    fn serve_trouble(&self, what: &str) -> RigError {
-        let what = format!("{what}; the end of its log:\n{}", tail(&self.log()));
+    fn serve_trouble(&self, at: usize, what: &str) -> RigError {
+        let what = format!("{what}; the end of its log:\n{}", tail(&self.log(at)));
         RigError::Process { name: "serve", what }
     }
 }
@@ -227,7 +266,7 @@ impl Rig {
 impl Drop for Rig {
     /// A rig that was not closed is given up: nothing in its folder is worth waiting for.
     fn drop(&mut self) {
-        drop(self.serve.take());
+        self.serves.clear();
         drop(self.sim.take());
         let server = self.store.as_ref().and_then(|store| store.server.as_ref());
         if let Some(Ok(client)) = server.map(RedisServer::client)

@@ -7,7 +7,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Keys that are in the object of every variant.
-const KEYS: [&str; 38] = [
+const KEYS: [&str; 44] = [
     "schema",
     "recipients",
     "numbers",
@@ -46,6 +46,12 @@ const KEYS: [&str; 38] = [
     "webhook_updates_lost",
     "engine_cpu_us_per_webhook_update",
     "redis_cpu_us_per_webhook_update",
+    "pace",
+    "held",
+    "pause_ms_p99",
+    "pause_returns_ms_p99",
+    "cancel_ms_p99",
+    "urgent_ms_p99",
 ];
 
 fn bench(arguments: &[&str]) -> Value {
@@ -83,6 +89,13 @@ fn an_unlimited_run_says_everything_it_measured() {
 }
 
 #[test]
+fn a_load_alone_sends_nothing() {
+    let figures = bench(&["--load", "--recipients", "2000", "--numbers", "4"]);
+    positive(&figures, &["load_rows_per_s", "redis_bytes_per_message"]);
+    assert_eq!((&figures["recipients"], &figures["requests"]), (&Value::from(2_000), &Value::from(0)));
+}
+
+#[test]
 fn a_paced_run_stops_in_time_and_keeps_the_limit() {
     let figures = bench(&["--rate", "50", "--numbers", "2", "--duration", "2s", "--latency", "20ms"]);
     let requests = figures["requests"].as_u64().unwrap();
@@ -117,6 +130,20 @@ fn webhooks_are_taken_and_none_is_lost() {
         &figures,
         &["webhook_updates_per_s", "webhook_ratio_to_sends", "webhook_median_ms", "webhook_p99_ms"],
     );
+}
+
+/// The smallest that still does everything takes minutes: nine runs, each with several changes of hands.
+#[test]
+#[ignore = "minutes; `carteiro bench --limits --duration 12s --recipients 20000`"]
+fn limits_are_kept_and_cost_little() {
+    let figures = bench(&["--limits", "--recipients", "20000", "--duration", "12s"]);
+    let cases = figures["pace"].as_array().unwrap();
+    assert_eq!(cases.len(), 9, "{figures}");
+    for case in cases {
+        assert!(case["worst_second"].as_u64() <= case["rate_per_s"].as_u64() || case["void"] == true, "{case}");
+        assert!(case["processes"] == 1 || case["handovers"].as_u64().unwrap() > 0, "{case}");
+    }
+    positive(&figures, &["pause_ms_p99", "pause_returns_ms_p99", "cancel_ms_p99", "urgent_ms_p99"]);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::limits::Limits;
 use crate::sim::LedgerReport;
 
 /// What was measured. Keys are only ever added.
@@ -85,6 +86,9 @@ pub struct Figures {
     pub engine_cpu_us_per_webhook_update: Option<f64>,
     /// CPU time of Redis for a status.
     pub redis_cpu_us_per_webhook_update: Option<f64>,
+    /// With `--limits`.
+    #[serde(flatten)]
+    pub limits: Limits,
 }
 
 impl Figures {

@@ -10,10 +10,10 @@ use crate::rig::RigError;
 use crate::sim::LedgerReport;
 
 /// A simulator that was later than this cannot judge the pace: it is what arrivals may jitter by.
-const LAG_MAX_MS: f64 = 10.0;
+pub(super) const LAG_MAX_MS: f64 = 10.0;
 
 /// Runs at most until one is not void.
-const RUNS_MAX: u32 = 3;
+pub(super) const RUNS_MAX: u32 = 3;
 
 /// Percent of what is needed that is loaded, so that no number runs dry: lanes are not quite even.
 const MARGIN_PERCENT: u64 = 130;
@@ -46,7 +46,7 @@ pub(super) async fn run(
 }
 
 /// Recipients for the whole duration.
-fn needed(plan: &BenchPlan, rate_per_s: u32) -> u64 {
+pub(super) fn needed(plan: &BenchPlan, rate_per_s: u32) -> u64 {
     let millis = u64::try_from(plan.duration.as_millis()).unwrap_or(u64::MAX);
     let sent = u64::from(plan.numbers) * u64::from(rate_per_s) * millis / 1_000;
     (sent * MARGIN_PERCENT / 100).max(1)
@@ -72,7 +72,7 @@ async fn once(plan: &BenchPlan, rate_per_s: u32, tell: &mut dyn FnMut(&str)) -> 
 }
 
 /// Waits until nothing is in flight.
-async fn settle(run: &mut Run) -> Result<(), RigError> {
+pub(super) async fn settle(run: &mut Run) -> Result<(), RigError> {
     let settled = async {
         loop {
             let status = run.rig.run(&["campaign", "status", CAMPAIGN]).await?.said;
@@ -89,7 +89,7 @@ async fn settle(run: &mut Run) -> Result<(), RigError> {
 
 /// Share of its pace that a number used between its first and its last request: mean and least over the numbers.
 #[allow(clippy::cast_precision_loss, reason = "a share with three digits")]
-fn pace_used(ledger: &LedgerReport, rate_per_s: u32) -> (Option<f64>, Option<f64>) {
+pub(super) fn pace_used(ledger: &LedgerReport, rate_per_s: u32) -> (Option<f64>, Option<f64>) {
     let shares = ledger.per_number.values().filter_map(|number| {
         let seconds = (number.last_ms? - number.first_ms?) as f64 / 1e3;
         // As many requests as there are gaps: the first one opens the time, it does not fill it.

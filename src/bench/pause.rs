@@ -55,7 +55,7 @@ async fn cheapest(plan: &BenchPlan, tell: &mut dyn FnMut(&str)) -> Result<(u64, 
 }
 
 /// Commands that Redis has run, those inside scripts included.
-async fn commands(redis: &mut Connection) -> Result<u64, RigError> {
+pub(super) async fn commands(redis: &mut Connection) -> Result<u64, RigError> {
     Ok(sum(&info(redis, "commandstats").await?))
 }
 

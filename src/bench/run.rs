@@ -202,7 +202,7 @@ impl Run {
 }
 
 /// Recipients over all states, none twice, none bad, always the same.
-fn write_recipients(path: &Path, count: u64) -> Result<(), RigError> {
+pub(super) fn write_recipients(path: &Path, count: u64) -> Result<(), RigError> {
     let file = std::fs::File::create(path).map_err(|source| unwritable(path, source))?;
     let mut file = BufWriter::new(file);
     let plan = Plan { count, seed: 1, duplicates: 0.0, bad: 0.0 };
@@ -210,7 +210,7 @@ fn write_recipients(path: &Path, count: u64) -> Result<(), RigError> {
     file.flush().map_err(|source| unwritable(path, source))
 }
 
-fn unwritable(path: &Path, source: std::io::Error) -> RigError {
+pub(super) fn unwritable(path: &Path, source: std::io::Error) -> RigError {
     RigError::System { what: format!("cannot write {}", path.display()), source }
 }
 

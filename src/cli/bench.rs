@@ -48,6 +48,13 @@ pub struct BenchArgs {
     /// Measure how fast webhooks are taken: three statuses of every message that was sent, default 100000 recipients.
     #[arg(long, conflicts_with_all = ["memory", "pause_commands", "baseline"])]
     pub webhooks: bool,
+    /// Measure how exactly limits are kept while processes take a number from each other, what a million messages cost
+    /// that may not be sent, and how fast pause, cancel and urgent messages are; takes seven minutes.
+    #[arg(long, conflicts_with_all = ["memory", "pause_commands", "baseline", "webhooks"])]
+    pub limits: bool,
+    /// Measure the load alone, and send nothing.
+    #[arg(long, conflicts_with_all = ["memory", "pause_commands", "baseline", "webhooks", "limits"])]
+    pub load: bool,
     /// Leave the engine's journal off, to see what it costs.
     #[arg(long)]
     pub no_journal: bool,
@@ -68,10 +75,15 @@ pub async fn run(args: &BenchArgs, out: Output) -> Result<Exit, CliError> {
     if args.webhooks && args.rate.0.is_some() {
         return Err(CliError::usage("usage", "--webhooks is for an unlimited pace: leave out --rate"));
     }
-    let what = match (args.memory, args.pause_commands, args.webhooks) {
-        (true, ..) => What::Memory,
-        (_, true, _) => What::Pause,
-        (.., true) => What::Webhooks,
+    if args.limits && args.rate.0.is_some() {
+        return Err(CliError::usage("usage", "--limits has paces of its own: leave out --rate"));
+    }
+    let what = match args {
+        BenchArgs { memory: true, .. } => What::Memory,
+        BenchArgs { pause_commands: true, .. } => What::Pause,
+        BenchArgs { webhooks: true, .. } => What::Webhooks,
+        BenchArgs { load: true, .. } => What::Load,
+        BenchArgs { limits: true, .. } => What::Limits,
         _ => What::Sending,
     };
     let plan = BenchPlan {
@@ -93,11 +105,24 @@ pub async fn run(args: &BenchArgs, out: Output) -> Result<Exit, CliError> {
     if out.json {
         out.object(&object)?;
     } else {
-        for (name, value) in object.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null()) {
-            out.line(format!("{name:<32} {}", shown(value)))?;
+        for (name, value) in lines("", &object) {
+            out.line(format!("{name:<32} {value}"))?;
         }
     }
     Ok(Exit::Done)
+}
+
+/// Every figure that was measured, with its name; those of a list are numbered.
+fn lines(name: &str, value: &Value) -> Vec<(String, String)> {
+    let under = |part: &str| if name.is_empty() { part.to_owned() } else { format!("{name}.{part}") };
+    match value {
+        Value::Null => Vec::new(),
+        Value::Object(parts) => parts.iter().flat_map(|(part, value)| lines(&under(part), value)).collect(),
+        Value::Array(parts) => {
+            (1..).zip(parts).flat_map(|(at, value)| lines(&under(&format!("{at}")), value)).collect()
+        }
+        one => vec![(name.to_owned(), shown(one))],
+    }
 }
 
 /// A figure with the digits that mean something.
@@ -129,6 +154,9 @@ mod tests {
         assert_eq!((parse_pace("unlimited"), parse_pace("20/s")), (Ok(Pace(None)), Ok(Pace(Some(20)))));
         assert_eq!(parse_duration("300ms"), Ok(Duration::from_millis(300)));
         assert!(parse_duration("300").is_err() && parse_pace("0").is_err());
+        let nested = lines("", &json!({ "a": [{ "b": 1, "c": null }, { "b": 2 }], "d": 3 }));
+        let nested: Vec<String> = nested.into_iter().map(|(name, value)| format!("{name} {value}")).collect();
+        assert_eq!(nested, ["a.1.b 1", "a.2.b 2", "d 3"]);
         assert_eq!([json!(43_210.7), json!(0.98765), json!(7)].map(|v| shown(&v)), ["43211", "0.988", "7"]);
     }
 }

@@ -55,6 +55,14 @@ impl Process {
         matches!(self.child.0.try_wait(), Ok(None))
     }
 
+    /// Asks it to read its configuration again.
+    pub(super) fn hang_up(&self) {
+        if let Ok(id) = i32::try_from(self.id()) {
+            // It is waited for only when it is dropped, so its id is still its own.
+            let _gone = kill(Pid::from_raw(id), Signal::SIGHUP);
+        }
+    }
+
     /// Asks it to stop and waits for as long as given; the drop that follows does the rest.
     pub(super) async fn terminate(&mut self, limit: Duration) {
         drop(self.watchdog.take());

@@ -48,6 +48,16 @@ fn number(at: u32) -> String {
 
 /// The engine's configuration.
 pub(super) fn configuration(plan: &RigPlan, folder: &Path, url: &str) -> String {
+    configuration_of(plan, folder, url, 0..plan.numbers)
+}
+
+/// The same with only these of the numbers, by place.
+pub(super) fn configuration_of(
+    plan: &RigPlan,
+    folder: &Path,
+    url: &str,
+    numbers: impl Iterator<Item = u32>,
+) -> String {
     let quoted = |text: &str| toml::Value::from(text).to_string();
     let rate = plan.rate_per_s.map_or_else(|| "unlimited".to_owned(), |rate| format!("{rate}/s"));
     let mut text = format!(
@@ -75,7 +85,7 @@ pub(super) fn configuration(plan: &RigPlan, folder: &Path, url: &str) -> String 
     if plan.webhooks {
         line(format!("app_secret = {{ env = \"{app_secret}\" }}\n"));
     }
-    for at in 0..plan.numbers {
+    for at in numbers {
         let number = number(at);
         line(format!(
             "\n[[number]]\nphone_number_id = \"{number}\"\naccount = \"{ACCOUNT}\"\nrate = \"{rate}\"\n"

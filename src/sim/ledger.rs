@@ -16,6 +16,9 @@ use super::webhook::WebhookReport;
 pub struct LedgerReport {
     /// Version of this form; keys are only ever added.
     pub schema: u32,
+    /// When this was said, in milliseconds since the simulator started.
+    #[serde(default)]
+    pub now_ms: u64,
     /// Message requests whose body arrived.
     pub requests: u64,
     /// Messages that would have reached the person.

@@ -139,7 +139,7 @@ pub(crate) async fn serve(
             command = commands.recv() => match command {
                 // Nobody may wait for the answer any more; that is no failure.
                 Some(Command::Ledger(to)) => {
-                    let _ = to.send(shared.judge.borrow().report());
+                    let _ = to.send(shared.judge.borrow().report_at(clock::mono()));
                 }
                 Some(Command::Reset(to)) => {
                     shared.judge.borrow_mut().reset(clock::mono());

@@ -212,7 +212,7 @@ async fn about(judge: &SharedJudge, method: &Method, path: &str, query: Option<&
     match (method, path) {
         (&Method::GET, "health") => json(serde_json::json!({"schema": 1, "status": "ok"})),
         (&Method::GET, "ledger") => {
-            let report = serde_json::to_vec(&judge.borrow().report());
+            let report = serde_json::to_vec(&judge.borrow().report_at(clock::mono()));
             let body = report.expect("a report has string keys and plain numbers only").into();
             response(Reply { status: 200, body })
         }

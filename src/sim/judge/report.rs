@@ -1,10 +1,17 @@
 //! Makes the ledger's report from what the judge has counted.
 
 use super::{Judge, Number};
+use crate::clock::Mono;
 use crate::sim::ledger::{LedgerReport, StoppedReport};
 use crate::sim::webhook::Outbox;
 
 impl Judge {
+    /// The ledger as it stands, with the time at which that is.
+    pub(crate) fn report_at(&self, now: Mono) -> LedgerReport {
+        let now_ms = u64::try_from(now.since(self.started).as_millis()).unwrap_or(u64::MAX);
+        LedgerReport { now_ms, ..self.report() }
+    }
+
     /// The ledger as it stands.
     pub(crate) fn report(&self) -> LedgerReport {
         let counts = &self.counts;

@@ -1,0 +1,123 @@
+//! How exactly the limits are kept, and what it costs to be held back by one: the pace of a number that processes take
+//! from each other, a million messages outside their hours, and how long a pause, a cancel and an urgent message take.
+
+mod held;
+mod pace;
+mod verbs;
+
+use serde::Serialize;
+
+use super::figures::Figures;
+use super::run::{Run, rig_plan};
+use super::{BenchPlan, CAMPAIGN};
+use crate::rig::{RigError, RigPlan};
+
+/// Messages that are held, paused and cancelled, where nothing else says how many.
+const MANY: u64 = 1_000_000;
+
+/// Numbers that send them.
+const NUMBERS: u32 = 8;
+
+/// What each of those sends a second: Meta's default.
+const RATE_PER_S: u32 = 80;
+
+/// What was measured. Null where it was not.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Limits {
+    /// One number whose owner changes every few seconds.
+    pub pace: Option<Vec<PaceCase>>,
+    /// What very many messages cost while nothing of them may be sent.
+    pub held: Option<Held>,
+    /// From the moment a pause is given until the last request reaches the simulator, in all but one of a hundred cases.
+    pub pause_ms_p99: Option<f64>,
+    /// Until the command has returned, its own start included.
+    pub pause_returns_ms_p99: Option<f64>,
+    /// Like `pause_ms_p99`, of a cancel.
+    pub cancel_ms_p99: Option<f64>,
+    /// From the return of `message send` until its message is at the simulator, while a campaign of many goes out
+    /// through the same numbers.
+    pub urgent_ms_p99: Option<f64>,
+}
+
+/// One number at one pace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct PaceCase {
+    /// Its limit.
+    pub rate_per_s: u32,
+    /// Processes that own it in turn.
+    pub processes: u32,
+    /// How often it changed hands.
+    pub handovers: u32,
+    /// Most requests in any sliding second.
+    pub worst_second: u64,
+    /// Share of the limit that was used, from the first to the last request.
+    pub used: Option<f64>,
+    /// The simulator was late itself: this says nothing of the pace.
+    pub void: bool,
+}
+
+/// What is held, at rest; medians.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Held {
+    /// Messages.
+    pub messages: u64,
+    /// Commands that Redis ran, those inside scripts included.
+    pub redis_commands_per_s: f64,
+    /// Of one processor, by the engine.
+    pub cpu_percent: f64,
+}
+
+/// Measures everything.
+pub(super) async fn run(plan: &BenchPlan, tell: &mut dyn FnMut(&str)) -> Result<Figures, RigError> {
+    let pace = pace::run(plan, tell).await?;
+    let many = BenchPlan {
+        recipients: plan.recipients.or(Some(MANY)),
+        numbers: NUMBERS,
+        rate_per_s: Some(RATE_PER_S),
+        ..plan.clone()
+    };
+    let mut run = Run::load(&many, RigPlan { keep_ids: true, ..rig_plan(&many) }, tell).await?;
+    let held = held::measure(&mut run, tell).await?;
+    run.rig.serve().await?;
+    run.begin_measuring();
+    let (pauses, returns) = verbs::pauses(&mut run, tell).await?;
+    let urgent = verbs::urgent(&mut run, tell).await?;
+    let cancels = verbs::cancels(&mut run, tell).await?;
+    run.stop_measuring();
+    let mut figures = run.figures().await?;
+    figures.limits = Limits {
+        pace: Some(pace),
+        held: Some(held),
+        pause_ms_p99: p99(pauses),
+        pause_returns_ms_p99: p99(returns),
+        cancel_ms_p99: p99(cancels),
+        urgent_ms_p99: p99(urgent),
+    };
+    run.close().await?;
+    Ok(figures)
+}
+
+/// The value that all but one of a hundred do not exceed; of fewer, the largest.
+fn p99(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    let at = (values.len() * 99).div_ceil(100);
+    values.get(at.checked_sub(1)?).copied()
+}
+
+/// The middle one.
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_but_one_of_a_hundred_and_the_middle_one() {
+        let hundred: Vec<f64> = (1..=100).map(f64::from).rev().collect();
+        assert_eq!((p99(hundred.clone()), median(hundred)), (Some(99.0), 51.0));
+        assert_eq!((p99(vec![2.0, 7.0, 3.0]), p99(Vec::new())), (Some(7.0), None));
+    }
+}
