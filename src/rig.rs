@@ -128,6 +128,11 @@ impl Rig {
         &self.folder
     }
 
+    /// Name of its installation, as ids of messages on their way have it.
+    pub fn installation(&self) -> String {
+        self.store.as_ref().map(|store| store.installation.name.clone()).unwrap_or_default()
+    }
+
     /// Version of its Redis.
     pub fn redis_version(&self) -> String {
         self.store.as_ref().map(|store| store.facts.version.clone()).unwrap_or_default()
@@ -172,7 +177,8 @@ impl Rig {
     pub fn configure(&self, file: &str, numbers: impl Iterator<Item = u32>) -> Result<(), RigError> {
         let text = settings::configuration_of(&self.plan, self.folder.path(), &self.url, numbers);
         let path = self.folder.file(file);
-        std::fs::write(&path, text).map_err(|source| system(format!("cannot write {}", path.display()), source))
+        std::fs::write(&path, text)
+            .map_err(|source| system(format!("cannot write {}", path.display()), source))
     }
 
     /// Has the engine at this place, in the order of their starts, read its configuration again.

@@ -140,7 +140,10 @@ fn limits_are_kept_and_cost_little() {
     let cases = figures["pace"].as_array().unwrap();
     assert_eq!(cases.len(), 9, "{figures}");
     for case in cases {
-        assert!(case["worst_second"].as_u64() <= case["rate_per_s"].as_u64() || case["void"] == true, "{case}");
+        assert!(
+            case["worst_second"].as_u64() <= case["rate_per_s"].as_u64() || case["void"] == true,
+            "{case}"
+        );
         assert!(case["processes"] == 1 || case["handovers"].as_u64().unwrap() > 0, "{case}");
     }
     positive(&figures, &["pause_ms_p99", "pause_returns_ms_p99", "cancel_ms_p99", "urgent_ms_p99"]);

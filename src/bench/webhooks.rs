@@ -24,8 +24,8 @@ use crate::sim::{Told, signed_body};
 /// Recipients where nothing else says how many: their statuses take some 150 MB.
 const RECIPIENTS: u64 = 100_000;
 
-/// Posts under way at once.
-const POSTS: usize = 8;
+/// Posts under way at once: what is bounded is the time of an answer, not how many Meta sends.
+const POSTS: usize = 32;
 
 /// Updates of a body: as Meta batches, between a few and its most.
 const UPDATES: [usize; 8] = [1_000, 40, 600, 1_000, 10, 300, 1_000, 150];

@@ -45,11 +45,7 @@ pub(super) async fn measure(run: &mut Run, tell: &mut dyn FnMut(&str)) -> Result
         percent.push(100.0 * spent.as_secs_f64() / seconds);
     }
     run.rig.stop_serving().await;
-    Ok(Held {
-        messages: run.recipients,
-        redis_commands_per_s: median(per_s),
-        cpu_percent: median(percent),
-    })
+    Ok(Held { messages: run.recipients, redis_commands_per_s: median(per_s), cpu_percent: median(percent) })
 }
 
 /// Waits until hours are what blocks.

@@ -30,7 +30,8 @@ pub(super) async fn run(plan: &BenchPlan, tell: &mut dyn FnMut(&str)) -> Result<
     let mut cases = Vec::new();
     for rate_per_s in RATES_PER_S {
         for processes in PROCESSES {
-            let one = BenchPlan { numbers: 1, rate_per_s: Some(rate_per_s), recipients: None, ..plan.clone() };
+            let one =
+                BenchPlan { numbers: 1, rate_per_s: Some(rate_per_s), recipients: None, ..plan.clone() };
             let one = BenchPlan { recipients: Some(needed(&one, rate_per_s)), ..one };
             tell(&format!("one number at {rate_per_s}/s, owned by {processes} in turn"));
             let mut runs = 1;

@@ -83,8 +83,8 @@ pub(super) async fn urgent(run: &mut Run, tell: &mut dyn FnMut(&str)) -> Result<
         words.extend(values.iter().flatten());
         let said = run.rig.run(&words).await?.said;
         let began = clock::mono();
-        let id = said["message"].as_str().unwrap_or_default();
-        while !run.rig.has_taken(id).await? {
+        let id = format!("ct1.{}.{}.1", run.rig.installation(), said["message"].as_str().unwrap_or_default());
+        while !run.rig.has_taken(&id).await? {
             in_time(run, began, "an urgent message did not arrive")?;
             tokio::time::sleep(URGENT_POLL).await;
         }
