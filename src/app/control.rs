@@ -440,7 +440,10 @@ impl Control {
                 self.state.dry.insert(number);
             }
             Report::Dropped(lane) => self.on_dropped(lane).await?,
-            Report::NumberDropped(number, next) => self.ownership.dropped(number, next),
+            Report::NumberDropped(number, next) => {
+                self.forget_number(&number);
+                self.ownership.dropped(number, next);
+            }
             Report::Drained(_) => self.state.drained += 1,
         }
         Ok(())

@@ -13,7 +13,7 @@ use crate::domain::campaign::CampaignState;
 use crate::domain::ids::{CampaignSeq, LaneId, NumberId};
 use crate::domain::receipt::flags;
 use crate::domain::record::State;
-use crate::policy::shard::{Input, NumberView};
+use crate::policy::shard::{Blocked, Input, NumberView};
 use crate::queue::campaigns::{Fields, Guard};
 use crate::queue::lane::{self, LaneCounters};
 use crate::queue::{QueueError, campaigns, owner};
@@ -223,8 +223,10 @@ impl Control {
         for ShardView { numbers, .. } in views {
             // A number that left the configuration is stopped, and nothing is shown of it.
             for view in numbers {
-                // One that is on its way out is nobody's to show.
-                if self.shard_of(&view.id).is_none() {
+                // One that is on its way out is nobody's to show, unless an older Redis keeps it from getting there: nobody
+                // else would say why nothing is sent.
+                let stuck = view.blocked.is_some_and(|(why, _)| why == Blocked::RolledBack);
+                if self.shard_of(&view.id).is_none() && !stuck {
                     continue;
                 }
                 let before = self.state.begun.insert(view.id.clone(), view.begun).unwrap_or(view.begun);

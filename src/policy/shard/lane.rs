@@ -256,12 +256,13 @@ impl<P> Shard<P> {
         let at = self.now.mono.after(self.config.settle_delay);
         let one = self.lane(lane);
         one.settles.push(settlement);
-        let waiting = one.settles.len();
+        let (waiting, dropping) = (one.settles.len(), one.dropping);
         self.unsettled += 1;
         if waiting == 1 {
             self.settles.push_back((at, lane));
         }
-        if waiting >= BATCH_MAX {
+        // A lane on its way elsewhere waits for no company: its number sends nothing until it is there.
+        if waiting >= BATCH_MAX || dropping {
             self.flush_settle(lane);
         }
     }
@@ -331,6 +332,7 @@ impl<P> Shard<P> {
             self.give_back(lane, message.index, message.generation);
         }
         self.flush_release(lane);
+        self.flush_settle(lane);
         self.rest(lane);
     }
 

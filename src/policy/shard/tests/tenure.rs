@@ -6,7 +6,7 @@ use super::world::*;
 use crate::clock::Mono;
 use crate::domain::ids::NumberId;
 use crate::domain::record::State;
-use crate::policy::shard::{Blocked, Input, Output};
+use crate::policy::shard::{Blocked, Input, Output, ShardConfig};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -70,6 +70,20 @@ fn a_number_that_goes_leaves_nothing_behind_and_the_others_go_on() {
             .iter()
             .all(|at| world.lanes[&lane(2, *at)].records.iter().all(|one| one.state == State::Accepted))
     );
+}
+
+#[test]
+fn a_number_that_goes_does_not_wait_for_the_company_of_settles() {
+    let config = ShardConfig { settle_delay: Duration::from_secs(5), ..config() };
+    let mut world = World::new(config);
+    world.number(number("a", Some(80.0)));
+    world.campaign(campaign(1));
+    world.load(lane(1, 0), "a", 400);
+    world.run(Duration::from_secs(1));
+    world.input(Input::DropNumber(a()));
+    world.run_until(MINUTE, |world| dropped(world).is_some());
+    let rested = dropped(&world).unwrap().0;
+    assert!(rested.since(Mono(Duration::from_secs(1))) < ms(100), "{rested:?}");
 }
 
 #[test]
