@@ -8,7 +8,7 @@ mod baseline;
 mod figures;
 mod limits;
 mod memory;
-pub mod optout;
+mod optout;
 mod paced;
 mod pause;
 mod run;

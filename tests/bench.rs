@@ -7,7 +7,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Keys that are in the object of every variant.
-const KEYS: [&str; 44] = [
+const KEYS: [&str; 45] = [
     "schema",
     "recipients",
     "numbers",
@@ -52,6 +52,7 @@ const KEYS: [&str; 44] = [
     "pause_returns_ms_p99",
     "cancel_ms_p99",
     "urgent_ms_p99",
+    "optout_ms_p99",
 ];
 
 fn bench(arguments: &[&str]) -> Value {
@@ -146,7 +147,10 @@ fn limits_are_kept_and_cost_little() {
         );
         assert!(case["processes"] == 1 || case["handovers"].as_u64().unwrap() > 0, "{case}");
     }
-    positive(&figures, &["pause_ms_p99", "pause_returns_ms_p99", "cancel_ms_p99", "urgent_ms_p99"]);
+    positive(
+        &figures,
+        &["pause_ms_p99", "pause_returns_ms_p99", "cancel_ms_p99", "optout_ms_p99", "urgent_ms_p99"],
+    );
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! How exactly the limits are kept, and what it costs to be held back by one: the pace of a number that processes take
-//! from each other, a million messages outside their hours, and how long a pause, a cancel and an urgent message take.
+//! from each other, a million messages outside their hours, and how long a pause, a cancel, an opt-out and an urgent
+//! message take.
 
 mod held;
+mod optout;
 mod pace;
 mod verbs;
 
@@ -34,6 +36,9 @@ pub struct Limits {
     pub pause_returns_ms_p99: Option<f64>,
     /// Like `pause_ms_p99`, of a cancel.
     pub cancel_ms_p99: Option<f64>,
+    /// From the moment at which somebody asks to hear no more, by webhook or through an operator, until two processes that
+    /// send know it.
+    pub optout_ms_p99: Option<f64>,
     /// From the return of `message send` until its message is at the simulator, while a campaign of many goes out
     /// through the same numbers.
     pub urgent_ms_p99: Option<f64>,
@@ -76,12 +81,14 @@ pub(super) async fn run(plan: &BenchPlan, tell: &mut dyn FnMut(&str)) -> Result<
         rate_per_s: Some(RATE_PER_S),
         ..plan.clone()
     };
-    let mut run = Run::load(&many, RigPlan { keep_ids: true, ..rig_plan(&many) }, tell).await?;
+    let mut run =
+        Run::load(&many, RigPlan { keep_ids: true, webhooks: true, ..rig_plan(&many) }, tell).await?;
     let held = held::measure(&mut run, tell).await?;
     run.rig.serve().await?;
     run.begin_measuring();
     let (pauses, returns) = verbs::pauses(&mut run, tell).await?;
     let urgent = verbs::urgent(&mut run, tell).await?;
+    let optouts = optout::measure(&mut run, tell).await?;
     let cancels = verbs::cancels(&mut run, tell).await?;
     run.stop_measuring();
     let mut figures = run.figures().await?;
@@ -91,6 +98,7 @@ pub(super) async fn run(plan: &BenchPlan, tell: &mut dyn FnMut(&str)) -> Result<
         pause_ms_p99: p99(pauses),
         pause_returns_ms_p99: p99(returns),
         cancel_ms_p99: p99(cancels),
+        optout_ms_p99: p99(optouts),
         urgent_ms_p99: p99(urgent),
     };
     run.close().await?;

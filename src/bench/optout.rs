@@ -23,22 +23,22 @@ const POLL: Duration = Duration::from_micros(500);
 
 /// Where the opt-outs of a measurement come from and go to.
 #[derive(Clone, Copy, Debug)]
-pub struct Place<'a> {
+pub(super) struct Place<'a> {
     /// `http://host:port` of every process' metrics.
-    pub processes: &'a [String],
+    pub(super) processes: &'a [String],
     /// The whole URL at which one of them takes webhooks.
-    pub webhook: &'a str,
+    pub(super) webhook: &'a str,
     /// The account whose people ask.
-    pub account: &'a str,
+    pub(super) account: &'a str,
     /// The number that they answer to.
-    pub number: &'a str,
+    pub(super) number: &'a str,
 }
 
 /// Has each person ask once; milliseconds until the last process had it.
 ///
 /// # Errors
 /// When Redis, a process or the webhook does not answer, or a process has not heard of it within [`PATIENCE`].
-pub async fn optout_ms(
+pub(super) async fn optout_ms(
     place: Place<'_>,
     people: &[Phone],
     redis: &mut Connection,

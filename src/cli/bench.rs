@@ -49,7 +49,7 @@ pub struct BenchArgs {
     #[arg(long, conflicts_with_all = ["memory", "pause_commands", "baseline"])]
     pub webhooks: bool,
     /// Measure how exactly limits are kept while processes take a number from each other, what a million messages cost
-    /// that may not be sent, and how fast pause, cancel and urgent messages are; takes seven minutes.
+    /// that may not be sent, and how fast pauses, cancels, opt-outs and urgent messages are; takes seven minutes.
     #[arg(long, conflicts_with_all = ["memory", "pause_commands", "baseline", "webhooks"])]
     pub limits: bool,
     /// Measure the load alone, and send nothing.
