@@ -100,6 +100,18 @@ fn a_person_is_stopped_listed_and_let_go() {
 }
 
 #[test]
+fn an_erased_person_is_not_in_the_list_any_more() {
+    let place = Place::new();
+    for kind in ["optout", "wrong_person"] {
+        assert_eq!(given(&place, ANA, &["stop", "add", "-", "--kind", kind]).code, 0);
+    }
+    assert_eq!(given(&place, "11987654322", &["stop", "add", "-"]).code, 0);
+    assert_eq!(given(&place, ANA, &["person", "erase", "-", "--yes"]).code, 0);
+    check(&place, &["stop", "list", "-"], 0, "");
+    assert_eq!(place.ok(&["stop", "list"]), "optout  all accounts  1 by person\n");
+}
+
+#[test]
 fn what_is_wrong_is_refused_and_changes_nothing() {
     let place = Place::new();
     let two = CONFIG.replacen(

@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use serde_json::{Value, json};
 
 use crate::hooks::telling;
-use crate::rig::{Rig, Serve, wait_until};
+use crate::rig::{ACCOUNT, Rig, Serve, wait_until};
 
 /// Two processes that share the numbers; the webhooks go to the first.
 fn two(rig: &Rig) -> (Serve, Serve) {
@@ -71,9 +71,26 @@ fn what_is_said_by_webhook_command_and_file_holds_in_every_process() {
 }
 
 #[test]
+fn whom_a_code_of_meta_speaks_of_is_not_written_to_again() {
+    let rig = telling(2, "200/s", "[[fault]]\nkind = \"error\"\ncode = 130403\nshare = 1.0\n", |_| ());
+    let serve = rig.serve();
+    rig.campaign("a", 0, 30);
+    assert_eq!(rig.done("a")["failed"], json!(30));
+    let counted = || rig.json(&["stop", "list"], 0);
+    wait_until("all are in the stop list", || counted()["stops"] == json!(30));
+    let listed = counted();
+    let expect = (json!("do_not_contact"), json!(ACCOUNT));
+    assert_eq!((&listed["kind"], &listed["account"]), (&expect.0, &expect.1), "{listed}");
+    rig.campaign("b", 0, 40);
+    let states = rig.done("b");
+    assert_eq!((&states["suppressed"], &states["failed"]), (&json!(30), &json!(10)), "{states}");
+    serve.stop();
+}
+
+#[test]
 fn people_who_answer_with_a_stop_word_get_nothing_a_second_later() {
     let webhooks = "[webhooks]\ndelivered_after = \"1s\"\nopt_out = 0.5\nopt_out_after = \"1s\"\n";
-    let rig = telling(4, "100/s", webhooks, |_| ());
+    let rig = telling(2, "60/s", webhooks, |_| ());
     let (first, second) = two(&rig);
     // The second campaign writes to the same people while they answer to the first.
     rig.ready("b", "priority = \"bulk\"", 0, 600);
