@@ -194,6 +194,8 @@ pub struct AccountConfig {
     pub id: String,
     /// Its portfolio, whose budget of people it shares; None: none is kept.
     pub portfolio: Option<Arc<str>>,
+    /// Messages per second of all its numbers together at most, already divided among them; None: what they may.
+    pub rate_per_s: Option<f64>,
     /// Access token.
     pub token: Secret,
     /// Secret of the app that is subscribed to the account: it signs the webhooks. None: its webhooks are refused.
@@ -209,7 +211,8 @@ pub struct NumberConfig {
     pub id: NumberId,
     /// Id of its account.
     pub account: String,
-    /// Messages per second at most; None: unlimited (benchmarks, loopback only). Default 80/s.
+    /// Messages per second at most, and no more than its part of its account's; None: unlimited (benchmarks, loopback
+    /// only). Default 80/s.
     pub rate_per_s: Option<f64>,
 }
 

@@ -96,6 +96,7 @@ impl Place {
             accounts: vec![AccountConfig {
                 id: "100".to_owned(),
                 portfolio: Some("p".into()),
+                rate_per_s: None,
                 token: secret("t"),
                 app_secret: Some(secret(APP_SECRET)),
                 calendar: carteiro::domain::calendar::OwnHours::default(),

@@ -82,7 +82,7 @@ pub const KEYS: &[&str] = &[
 /// Lists of tables (`[[account]]`) and their keys.
 pub const TABLES: &[(&str, &[&str])] = &[
     ("portfolio", &["id", "people_per_day"]),
-    ("account", &["id", "portfolio", "token", "app_secret", "hours", "optional_days", "closed"]),
+    ("account", &["id", "portfolio", "rate", "token", "app_secret", "hours", "optional_days", "closed"]),
     ("number", &["phone_number_id", "account", "rate"]),
 ];
 

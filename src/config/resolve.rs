@@ -3,6 +3,7 @@
 
 mod pace;
 mod portfolio;
+mod rates;
 mod read;
 pub(super) mod redis;
 
@@ -13,7 +14,7 @@ use std::time::Duration;
 
 use super::error::ConfigError;
 use super::load::LoadOptions;
-use super::raw::{Entry, Origin, Raw, RawItem, RawValue};
+use super::raw::{Origin, Raw, RawItem, RawValue};
 use super::{
     AccountConfig, BreakerConfig, CloudConfig, Config, DoubtConfig, HttpConfig, JournalConfig, NumberConfig,
     OwnershipConfig, PortfolioConfig, ProxyConfig, RetentionConfig, Secret, SenderConfig, StopsConfig,
@@ -48,7 +49,8 @@ pub(super) fn resolve(raw: &Raw, options: &LoadOptions) -> Result<(Config, Vec<O
     let redis = r.redis()?;
     let portfolios = r.portfolios()?;
     let accounts = r.accounts(&portfolios)?;
-    let numbers = r.numbers(&accounts, &cloud)?;
+    let mut numbers = r.numbers(&accounts, &cloud)?;
+    rates::divide(&accounts, &mut numbers);
     let webhooks = r.webhooks(&accounts)?;
     let journal = r.journal(&data_dir)?;
     let calendar = r.calendar(&cloud)?;
@@ -187,6 +189,7 @@ impl Resolver<'_> {
                 return Err(duplicate(item, &name, "id", "account"));
             }
             let portfolio = self.account_portfolio(item, &name, portfolios)?;
+            let rate_per_s = self.account_rate(item, &name)?;
             let key = format!("{name}.token");
             let entry = item.entries.get("token").ok_or_else(|| {
                 let problem = "is missing: write token = { env = \"NAME\" } or { file = \"path\" }";
@@ -201,7 +204,7 @@ impl Resolver<'_> {
                 self.show(&key, "***", &entry.origin);
             }
             let calendar = self.account_hours(item, &name)?;
-            accounts.push(AccountConfig { id, portfolio, token, app_secret, calendar });
+            accounts.push(AccountConfig { id, portfolio, rate_per_s, token, app_secret, calendar });
         }
         Ok(accounts)
     }
@@ -232,27 +235,6 @@ impl Resolver<'_> {
             numbers.push(NumberConfig { id: NumberId::from(id.as_str()), account, rate_per_s });
         }
         Ok(numbers)
-    }
-
-    fn rate(&self, item: &RawItem, name: &str, cloud: &CloudConfig) -> Result<Option<f64>, ConfigError> {
-        let key = format!("{name}.rate");
-        let (text, origin) = match item.entries.get("rate") {
-            None => ("80/s".to_owned(), Origin::Default),
-            Some(Entry { value: RawValue::Text(text), origin }) => (text.clone(), origin.clone()),
-            Some(Entry { value, origin }) => {
-                let problem =
-                    format!("is {}: write messages a second in quotes, \"80/s\"", value.type_name());
-                return Err(ConfigError::value(&key, origin, problem));
-            }
-        };
-        let rate = value::rate(&text).map_err(|problem| ConfigError::value(&key, &origin, problem))?;
-        if rate.is_none() && !cloud.is_loopback() {
-            let problem =
-                "\"unlimited\" is for the simulator only: Meta blocks numbers that ignore its limits";
-            return Err(ConfigError::value(&key, &origin, problem));
-        }
-        self.show(&key, &text, &origin);
-        Ok(rate)
     }
 
     fn sender(&self) -> Result<SenderConfig, ConfigError> {

@@ -7,6 +7,9 @@ use std::time::Duration;
 /// Fastest pace a number may have: Meta's highest throughput (whatsapp: up to 1,000 messages a second).
 const RATE_MAX_PER_S: f64 = 1_000.0;
 
+/// Fastest pace of a whole account: a hundred of the fastest numbers.
+const ACCOUNT_RATE_MAX_PER_S: f64 = 100_000.0;
+
 /// Slowest pace that makes sense: one message in a hundred seconds.
 const RATE_MIN_PER_S: f64 = 0.01;
 
@@ -73,8 +76,17 @@ pub(super) fn percent(text: &str, (least, most): (f64, f64)) -> Result<f64, Stri
     Ok(number / 100.0)
 }
 
-/// `80/s`; None is `unlimited`.
+/// `80/s` of a number; None is `unlimited`.
 pub(super) fn rate(text: &str) -> Result<Option<f64>, String> {
+    rate_within(text, RATE_MAX_PER_S)
+}
+
+/// `200/s` of a whole account; None is `unlimited`.
+pub(super) fn account_rate(text: &str) -> Result<Option<f64>, String> {
+    rate_within(text, ACCOUNT_RATE_MAX_PER_S)
+}
+
+fn rate_within(text: &str, most: f64) -> Result<Option<f64>, String> {
     if text == "unlimited" {
         return Ok(None);
     }
@@ -82,8 +94,8 @@ pub(super) fn rate(text: &str) -> Result<Option<f64>, String> {
         .strip_suffix("/s")
         .and_then(|number| number.trim().parse::<f64>().ok())
         .ok_or_else(|| format!("{text:?} is not a rate: write messages a second, such as \"80/s\""))?;
-    if !(RATE_MIN_PER_S..=RATE_MAX_PER_S).contains(&per_s) {
-        return Err(format!("{text:?} is out of bounds: {RATE_MIN_PER_S}/s to {RATE_MAX_PER_S}/s"));
+    if !(RATE_MIN_PER_S..=most).contains(&per_s) {
+        return Err(format!("{text:?} is out of bounds: {RATE_MIN_PER_S}/s to {most}/s"));
     }
     Ok(Some(per_s))
 }

@@ -95,6 +95,7 @@ mod tests {
         AccountConfig {
             id: id.to_owned(),
             portfolio: None,
+            rate_per_s: None,
             token: secret("t"),
             app_secret: app_secret.map(secret),
             calendar: OwnHours::default(),
