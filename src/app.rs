@@ -2,6 +2,7 @@
 
 pub mod archive;
 pub mod board;
+pub mod budget;
 pub mod catalog;
 pub mod control;
 pub mod erasure;

@@ -61,7 +61,7 @@
 //! | what a number does next, and what stops it | [`policy::shard`], [`policy::pace`], [`policy::adapt`], [`policy::breaker`], [`policy::retry`] |
 //! | priorities, guaranteed shares, weights, whose turn it is | `policy::shard::agenda`, `policy::shard::listing` |
 //! | when people may be written to | [`domain::calendar`], `config/calendars.toml`; for shards: [`app::hours`]; a campaign's own `hours`: [`domain::hours`] |
-//! | how many people a portfolio may write to | [`queue::budget`], `queue/budget.lua`; asked by [`sender::admission`], looked after by `app::control::budget`; `policy::shard::admission` |
+//! | how many people a portfolio may write to | [`queue::budget`], `queue/budget.lua`; asked by [`sender::admission`], looked after by [`app::budget`] and `app::control::budget`; `policy::shard::admission` |
 //! | a campaign's share of the pace | `policy::shard::lane` |
 //! | who is not to be written to | [`domain::stop`], [`policy::stops`] (in memory), [`queue::stops`] (the log), [`app::stops`] (followed) |
 //! | how people get into the stop list | by hand and by file: [`cli::stop`], [`intake::csv::stops`]; by what they say: `config/stop_words.toml`, [`policy::stop_words`], `http::webhooks::asked`; by Meta's codes: `suppress` in `config/errors.toml` |

@@ -21,7 +21,7 @@ use carteiro::queue::keys::LaneKeys;
 use carteiro::queue::lane::{self, Append};
 use carteiro::queue::link::Timeouts;
 use carteiro::queue::stops::{StopList, follow};
-use carteiro::queue::{campaigns, halts, receipt};
+use carteiro::queue::{budget, campaigns, halts, receipt};
 use carteiro::redis_server::{RedisServer, client};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use nix::sys::signal::{Signal, kill};
@@ -90,6 +90,7 @@ impl Place {
         campaign(&mut redis, count).await;
         let (metrics, heard) = (Metrics::new(), Arc::new(Mutex::new(News::default())));
         let journal = heard.clone();
+        let number = NumberConfig { id: NumberId::from(NUMBER), account: "100".to_owned(), rate_per_s: None };
         let webhooks = Webhooks::start(WebhooksStart {
             listen: "127.0.0.1:0".parse().unwrap(),
             verify_token: secret("the word & more"),
@@ -101,11 +102,7 @@ impl Place {
                 app_secret: Some(secret(APP_SECRET)),
                 calendar: carteiro::domain::calendar::OwnHours::default(),
             }],
-            numbers: vec![NumberConfig {
-                id: NumberId::from(NUMBER),
-                account: "100".to_owned(),
-                rate_per_s: None,
-            }],
+            numbers: vec![number],
             redis: client,
             timeouts,
             installation: "abc".to_owned(),
@@ -320,7 +317,7 @@ async fn what_meta_forbids_stops_at_once() {
 
 #[tokio::test]
 async fn what_people_and_meta_say_beside_receipts_is_counted_and_kept() {
-    let place = Place::start(1).await;
+    let mut place = Place::start(1).await;
     let value = json!({"metadata": {"phone_number_id": NUMBER}, "messages": [
         {"id": "wamid.in", "from": "5511987654321", "type": "text", "text": {"body": "SAIR"}}, {"type": "text"}
     ]});
@@ -329,6 +326,7 @@ async fn what_people_and_meta_say_beside_receipts_is_counted_and_kept() {
     assert_eq!(place.post_signed(change("user_preferences", &stop)).await, 200);
     let more = json!({"max_daily_conversations_per_business": 2_000});
     assert_eq!(place.post_signed(change("business_capability_update", &more)).await, 200);
+    assert_eq!(budget::said(&mut place.redis, "p").await.unwrap(), Some(2_000));
     assert_eq!(place.post_signed(change("calls", &json!({"calls": []}))).await, 200);
     for line in [
         "carteiro_webhook_updates_total{kind=\"message\"} 1",

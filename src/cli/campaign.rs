@@ -41,7 +41,7 @@ pub enum CampaignCommand {
     Load(LoadArgs),
     /// Show what a file would become: rows, messages, template, time, memory, cost; queues nothing.
     Plan(plan::PlanArgs),
-    /// Send one real message of it to one phone; it is counted nowhere.
+    /// Send one real message of it to one phone; it counts only for its portfolio's people.
     Test(test::TestArgs),
     /// Begin sending: all, the first N, or at a time.
     #[command(after_help = examples::START)]

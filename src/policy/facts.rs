@@ -1,5 +1,5 @@
-//! What Meta's own fields of a number mean for sending through it: the throughput that Meta grants, and whether it may send
-//! at all. Pure; `app::control::facts` reads the fields.
+//! What Meta's own fields of a number mean for sending through it: the throughput that Meta grants, how many people its
+//! portfolio may write to, and whether it may send at all. Pure; `app::control::facts` reads the fields.
 //!
 //! Throughput and states are those of the platform's pages on throughput and on phone numbers: 80 messages a second is the
 //! default, 1,000 after the free upgrade.
@@ -19,6 +19,39 @@ pub struct NumberFacts {
     pub quality: Option<String>,
     /// `STANDARD`, `HIGH`.
     pub throughput: Option<String>,
+    /// `TIER_2K`, `TIER_UNLIMITED`, …: of the whole portfolio.
+    pub messaging_limit: Option<String>,
+}
+
+/// How many people a portfolio may write to within a day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeopleLimit {
+    /// Any number.
+    Unlimited,
+    /// So many.
+    AtMost(u64),
+}
+
+impl PeopleLimit {
+    /// As fields and webhooks of Meta write it: `TIER_2K`, `2000`, `-1`. None: that says nothing.
+    pub fn parse(word: &str) -> Option<Self> {
+        let tier = |word: &str| match word.strip_suffix('K') {
+            Some(thousands) => thousands.parse::<u64>().ok().map(|thousands| thousands.saturating_mul(1_000)),
+            None => word.parse().ok(),
+        };
+        match word.trim() {
+            "-1" | "TIER_UNLIMITED" => Some(Self::Unlimited),
+            word => tier(word.strip_prefix("TIER_").unwrap_or(word)).map(Self::AtMost),
+        }
+    }
+
+    /// As a number of people; None: without a limit.
+    pub fn people(self) -> Option<u64> {
+        match self {
+            Self::Unlimited => None,
+            Self::AtMost(people) => Some(people),
+        }
+    }
 }
 
 /// What follows from them.
@@ -57,8 +90,12 @@ mod tests {
 
     fn check(status: &str, quality: &str, throughput: &str, expect: (Option<f64>, Option<i64>, bool)) {
         let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
-        let facts =
-            NumberFacts { status: some(status), quality: some(quality), throughput: some(throughput) };
+        let facts = NumberFacts {
+            status: some(status),
+            quality: some(quality),
+            throughput: some(throughput),
+            ..NumberFacts::default()
+        };
         let Judged { limit_per_s, stop, warns } = judge(&facts);
         assert_eq!((limit_per_s, stop, warns), expect, "{facts:?}");
     }
@@ -75,6 +112,23 @@ mod tests {
         check("DELETED", "", "", (None, Some(33), false));
         check("", "", "", (None, None, false));
         check("SOMETHING_NEW", "X", "Y", (None, None, false));
+    }
+
+    #[test]
+    fn a_limit_of_people_is_a_tier_or_a_number() {
+        use PeopleLimit::{AtMost, Unlimited};
+        let check = |word: &str, expect| assert_eq!(PeopleLimit::parse(word), expect, "{word}");
+        check("TIER_250", Some(AtMost(250)));
+        check("TIER_2K", Some(AtMost(2_000)));
+        check("TIER_100K", Some(AtMost(100_000)));
+        check("TIER_UNLIMITED", Some(Unlimited));
+        check("TIER_NOT_SET", None);
+        check("2000", Some(AtMost(2_000)));
+        check("-1", Some(Unlimited));
+        check("-2", None);
+        check("", None);
+        check("K", None);
+        assert_eq!((AtMost(7).people(), Unlimited.people()), (Some(7), None));
     }
 
     #[test]

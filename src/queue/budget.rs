@@ -24,7 +24,7 @@ const UNLIMITED: &str = "unlimited";
 /// What a portfolio may use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Terms {
-    /// People within the window at most; None: only what Meta said counts.
+    /// People within the window at most, unless Meta said fewer; None: only what Meta said counts.
     pub people: Option<u64>,
     /// The window, without its margin.
     pub window: Duration,

@@ -65,14 +65,19 @@ pub(crate) fn error(refusal: Refusal, http_status: Option<u16>, trace: u64) -> R
 }
 
 /// What `GET /{phone_number_id}` tells of the fields asked for; `number` is known to be digits.
-pub(crate) fn number(number: &str, rate_per_s: u32, query: &Query) -> Reply {
+pub(crate) fn number(number: &str, rate_per_s: u32, people: u64, query: &Query) -> Reply {
     let level = if (1..=80).contains(&rate_per_s) { "STANDARD" } else { "HIGH" };
+    let limit = match people {
+        0 => "TIER_UNLIMITED".to_owned(),
+        people if people.is_multiple_of(1_000) => format!("TIER_{}K", people / 1_000),
+        people => format!("TIER_{people}"),
+    };
     let tail = &number[number.len().saturating_sub(4)..];
     let all = json!({
         "id": number, "display_phone_number": format!("+55 11 94000-{tail:0>4}"), "verified_name": "Carteiro Sim",
         "code_verification_status": "VERIFIED", "quality_rating": "GREEN", "platform_type": "CLOUD_API",
         "throughput": { "level": level }, "name_status": "APPROVED", "account_mode": "LIVE",
-        "whatsapp_business_manager_messaging_limit": "TIER_UNLIMITED", "status": "CONNECTED",
+        "whatsapp_business_manager_messaging_limit": limit, "status": "CONNECTED",
     });
     manage::reply(&manage::fields(&all, query))
 }
@@ -128,7 +133,12 @@ mod tests {
         let reply = error(refusal, None, 5);
         assert_eq!((reply.status, &parsed(&reply)["error"]["code"]), (400, &Value::from(130_429)));
         assert_eq!(error(refusal, Some(429), 5).status, 429);
-        assert_eq!(parsed(&number("7", 80, &Query::default()))["throughput"]["level"], "STANDARD");
-        assert_eq!(parsed(&number("7", 1_000, &Query::default()))["throughput"]["level"], "HIGH");
+        let of = |rate, people| parsed(&number("7", rate, people, &Query::default()));
+        assert_eq!(of(80, 0)["throughput"]["level"], "STANDARD");
+        assert_eq!(of(1_000, 0)["throughput"]["level"], "HIGH");
+        let tiers = [(0, "TIER_UNLIMITED"), (250, "TIER_250"), (10_000, "TIER_10K")];
+        for (people, tier) in tiers {
+            assert_eq!(of(80, people)["whatsapp_business_manager_messaging_limit"], tier);
+        }
     }
 }

@@ -1,9 +1,11 @@
 //! The budget of a portfolio with real processes against the simulator, whose ledger counts people by itself.
 
-use nix::sys::signal::Signal;
+use std::time::Duration;
 
 use carteiro::sim::SimConfig;
+use nix::sys::signal::Signal;
 
+use crate::hooks::telling;
 use crate::rig::{Rig, Serve, get, post, sim, wait_until};
 
 /// A rig whose simulator and configuration allow so many people.
@@ -28,6 +30,7 @@ fn raise(rig: &mut Rig, people: u64, all: &[&Serve]) {
     }
 }
 
+/// What `campaign status` and the ledger say once so many people were written to and no more may be.
 fn used_up(rig: &Rig, people: u64) {
     wait_until("the budget is used up", || {
         rig.count("a", "accepted") == people && rig.count("a", "sending") == 0
@@ -59,4 +62,71 @@ fn a_budget_that_is_used_up_stops_all_processes_and_a_raise_wakes_all() {
     assert!(a.attempts() > 100 && b.attempts() > 100, "both went on");
     a.stop();
     b.stop();
+}
+
+#[test]
+fn what_meta_says_by_webhook_is_heard_by_every_process() {
+    let mut rig = telling(2, "200/s", "", |config| config.people_per_day = 0);
+    rig.people_per_day = Some(5_000);
+    // Only one of them is told by Meta.
+    let a = rig.serve_as("a", &[]);
+    let hook = rig.webhooks.take();
+    let b = rig.serve_as("b", &[]);
+    rig.webhooks = hook;
+    wait_until("the numbers are divided", || rig.shares().values().eq(&[1, 1]));
+    let say = |people: u64| post(&rig.sim.control_url, &format!("/_sim/people_per_day?people={people}"));
+    say(100);
+    wait_until("both have heard", || [&a, &b].iter().all(|one| one.says("\"people_per_day\":\"Some(100)\"")));
+    rig.campaign("a", 0, 600);
+    used_up(&rig, 100);
+    say(250);
+    used_up(&rig, 250);
+    // Without a limit of Meta's the configuration's is in force.
+    say(0);
+    let states = rig.done("a");
+    assert_eq!(states["accepted"], 600, "{states}");
+    assert_eq!(rig.ledger().budget_exceeded, 0);
+    a.stop();
+    b.stop();
+}
+
+#[test]
+fn nobody_too_many_while_people_leave_and_a_process_is_killed() {
+    let people = 60;
+    let mut rig = rig(6, "40/s", people, |config| config.people_window = Duration::from_secs(2));
+    // Their margin is longer than any of these machines is late.
+    rig.extra += "\n[budget]\nwindow = \"2s\"\nmargin = \"2s\"";
+    let all = ["a", "b", "c"].map(|name| rig.serve_as(name, &[]));
+    wait_until("the numbers are divided", || rig.shares().values().eq(&[2, 2, 2]));
+    rig.campaign("a", 0, 300);
+    rig.taken(100);
+    let [a, b, c] = all;
+    b.kill();
+    let states = rig.done("a");
+    let ledger = rig.judge("a", &states);
+    assert_eq!((ledger.budget_exceeded, ledger.people_max), (0, people), "{ledger:?}");
+    a.stop();
+    c.stop();
+}
+
+#[test]
+fn people_to_whom_nothing_was_sent_make_room_for_others() {
+    let rig = rig(2, "20/s", 60, |_| ());
+    let all = ["a", "b"].map(|name| rig.serve_as(name, &[]));
+    wait_until("the numbers are divided", || rig.shares().values().eq(&[1, 1]));
+    rig.campaign("a", 0, 400);
+    for taken in [10, 25, 40] {
+        rig.taken(taken);
+        // What is claimed and not begun goes back.
+        rig.ok(&["campaign", "pause", "a"]);
+        wait_until("nothing is in flight", || rig.count("a", "sending") == 0);
+        rig.ok(&["campaign", "resume", "a"]);
+    }
+    used_up(&rig, 60);
+    // A message past the queue has no room either.
+    let test = |phone: &str| rig.run(&["campaign", "test", "a", "--to", phone, "--yes", "--json"]);
+    let refused = test("+5531960009999");
+    assert_eq!(refused.status.code(), Some(4));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("\"code\":\"budget\""), "{refused:?}");
+    all.into_iter().for_each(Serve::stop);
 }

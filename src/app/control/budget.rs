@@ -8,10 +8,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Control;
-use crate::domain::ids::CampaignSeq;
-use crate::policy::shard::Input;
-use crate::queue::QueueError;
-use crate::queue::budget::{self, Budget, Budgets, Standing, Terms};
+use crate::app;
+use crate::domain::ids::{CampaignSeq, NumberId};
+use crate::policy::facts::{NumberFacts, PeopleLimit};
+use crate::policy::shard::{Blocked, Input};
+use crate::queue::budget::{self, Budget, Budgets, Standing};
+use crate::queue::{QueueError, campaigns};
 use crate::sender::driver::Event;
 
 /// What control knows of budgets.
@@ -28,29 +30,8 @@ pub(super) struct BudgetBook {
 impl Control {
     /// Reads what Meta said of the portfolios, and tells the shards what has changed.
     pub(super) async fn read_budgets(&mut self) -> Result<(), QueueError> {
-        let portfolios = self.config.portfolios.clone();
-        let mut limited = BTreeMap::new();
-        for portfolio in portfolios {
-            let said = self.link.call(async |redis| budget::said(redis, &portfolio.id).await).await?;
-            // The script knows what Meta said, too, and keeps to the smaller of both at any moment.
-            if portfolio.people_per_day.is_some() || said.is_some() {
-                let people = [portfolio.people_per_day, said].into_iter().flatten().min();
-                limited.insert(portfolio.id, people);
-            }
-        }
-        let terms = |people: Option<u64>| Terms {
-            people,
-            window: self.config.budget.window,
-            margin: self.config.budget.margin,
-        };
-        let of_account = |portfolio: &Arc<str>| {
-            let people = limited.get(portfolio)?;
-            Some(Arc::new(Budget { portfolio: portfolio.clone(), terms: terms(*people) }))
-        };
-        let accounts = self.config.accounts.iter();
-        let with_budget = accounts
-            .filter_map(|account| Some((account.id.clone(), of_account(account.portfolio.as_ref()?)?)));
-        let budgets: Budgets = with_budget.collect();
+        let config = &self.config;
+        let budgets = self.link.call(async |redis| app::budget::read(redis, config).await).await?;
         if budgets == *self.state.budgets.told {
             return Ok(());
         }
@@ -59,14 +40,49 @@ impl Control {
         for shard in 0..self.shards.len() {
             self.tell(shard, Event::Budgets(told.clone()));
         }
-        let changed = before.values().chain(told.values()).map(|budget| budget.portfolio.clone());
-        let changed: std::collections::BTreeSet<Arc<str>> = changed.collect();
-        for portfolio in changed {
-            tracing::info!(%portfolio, people_per_day = ?limited.get(&portfolio).copied().flatten(), "a budget changed");
+        let limits = |budgets: &Budgets| -> BTreeMap<Arc<str>, Option<u64>> {
+            budgets.values().map(|budget| (budget.portfolio.clone(), budget.terms.people)).collect()
+        };
+        let (mut changed, now) = (limits(&before), limits(&told));
+        changed.extend(now.iter().map(|(portfolio, people)| (portfolio.clone(), *people)));
+        for portfolio in changed.into_keys() {
+            let people_per_day = now.get(&portfolio).copied().flatten();
+            tracing::info!(%portfolio, ?people_per_day, "the budget of a portfolio is another one");
             self.state.budgets.standings.remove(&portfolio);
             self.reopen(&portfolio);
         }
         Ok(())
+    }
+
+    /// Notes what the fields of numbers say of their portfolios, as of the time when the reading began: a webhook that came
+    /// meanwhile is newer.
+    pub(super) async fn note_people(
+        &mut self,
+        found: &[(NumberId, NumberFacts)],
+        began_ms: u64,
+    ) -> Result<(), QueueError> {
+        let mut news = false;
+        for (id, facts) in found {
+            let people = facts.messaging_limit.as_deref().and_then(PeopleLimit::parse);
+            let Some((people, portfolio)) = people.zip(self.portfolio_of(id)) else { continue };
+            let said =
+                async |redis: &mut _| budget::note_said(redis, &portfolio, people.people(), began_ms).await;
+            if self.link.call(said).await? {
+                tracing::info!(%portfolio, ?people, "meta says how many people a portfolio may write to a day");
+                news = true;
+            }
+        }
+        if news {
+            self.link.call(async |redis| campaigns::announce(redis).await).await?;
+        }
+        Ok(())
+    }
+
+    /// The portfolio of a number of the configuration.
+    fn portfolio_of(&self, id: &NumberId) -> Option<Arc<str>> {
+        let number = self.config.numbers.iter().find(|number| number.id == *id)?;
+        let account = self.config.accounts.iter().find(|account| account.id == number.account)?;
+        account.portfolio.clone()
     }
 
     /// Once a round: which portfolios have room, and which have room again.
@@ -100,7 +116,7 @@ impl Control {
     /// Whether numbers of ours said last that they wait for a portfolio's budget.
     fn waits_for(&self, portfolio: &Arc<str>) -> bool {
         let Some((board, _)) = &self.state.said else { return false };
-        let budget = super::super::board::word(crate::policy::shard::Blocked::Budget);
+        let budget = app::board::word(Blocked::Budget);
         let waiting = board.numbers.iter().filter(|number| number.blocked.as_deref() == Some(budget));
         let mut accounts = waiting.filter_map(|shown| {
             self.config.numbers.iter().find(|number| *number.id.0 == *shown.id).map(|number| &number.account)

@@ -1,6 +1,6 @@
 //! Meta's own fields of our numbers, read now and then: the throughput it grants, and whether a number may send at all.
 //!
-//! They are read when a number becomes ours, every `pace.read_every`, and when a webhook says that they changed. One reading
+//! They are read when a number becomes ours, every `pace.read_every`, with SIGHUP, and when a webhook says that they changed. One reading
 //! at a time, one number after the other, so that the requests an account may make are not used up.
 
 use std::collections::HashMap;
@@ -20,11 +20,18 @@ use crate::queue::{QueueError, receipt};
 #[derive(Default)]
 pub(super) struct Facts {
     pub(super) known: HashMap<NumberId, NumberFacts>,
-    /// The reading under way.
-    reading: Option<oneshot::Receiver<Vec<(NumberId, NumberFacts)>>>,
+    /// The reading under way, and when it began, in wall ms.
+    reading: Option<(oneshot::Receiver<Vec<(NumberId, NumberFacts)>>, u64)>,
     due: Mono,
     /// What the last webhook that made us read said of its time, in wall ms.
     changed_ms: u64,
+}
+
+impl Facts {
+    /// Has the fields read at the next round.
+    pub(super) fn ask_again(&mut self) {
+        self.due = clock::mono();
+    }
 }
 
 impl Control {
@@ -38,14 +45,16 @@ impl Control {
 
     /// Takes what a reading found, and begins the next when it is due or a webhook asks for it.
     pub(super) async fn look_at_facts(&mut self) -> Result<(), QueueError> {
-        let found = self.state.facts.reading.as_mut().map(oneshot::Receiver::try_recv);
+        let found =
+            self.state.facts.reading.as_mut().map(|(reading, began_ms)| (reading.try_recv(), *began_ms));
         match found {
-            Some(Ok(found)) => {
+            Some((Ok(found), began_ms)) => {
                 self.state.facts.reading = None;
+                self.note_people(&found, began_ms).await?;
                 self.on_facts(found).await?;
             }
-            Some(Err(oneshot::error::TryRecvError::Empty)) => return Ok(()),
-            Some(Err(oneshot::error::TryRecvError::Closed)) => self.state.facts.reading = None,
+            Some((Err(oneshot::error::TryRecvError::Empty), _)) => return Ok(()),
+            Some((Err(oneshot::error::TryRecvError::Closed), _)) => self.state.facts.reading = None,
             None => {}
         }
         let now = clock::mono();
@@ -84,7 +93,7 @@ impl Control {
             return;
         }
         let (tell, told) = oneshot::channel();
-        facts.reading = Some(told);
+        facts.reading = Some((told, clock::wall().0));
         let cloud = self.config.cloud.clone();
         tokio::task::spawn_local(async move { drop(tell.send(read(&cloud, wanted).await)) });
     }
@@ -136,6 +145,7 @@ async fn read(cloud: &CloudConfig, numbers: Vec<(NumberId, Secret)>) -> Vec<(Num
                     status: remote.status,
                     quality: remote.quality_rating,
                     throughput: remote.throughput_level,
+                    messaging_limit: remote.messaging_limit,
                 };
                 found.push((number, facts));
             }

@@ -132,6 +132,8 @@ impl Control {
         let gone: Vec<NumberConfig> = before.iter().filter(|one| !kept(one)).cloned().collect();
         gone.iter().for_each(|number| self.retire(number));
         self.ownership.offer(&self.config.numbers);
+        // Whoever raises a limit here has often just had it raised by Meta.
+        self.state.facts.ask_again();
         self.tell_numbers();
         self.move_stranded();
         tracing::info!(

@@ -1,6 +1,6 @@
 //! `carteiro campaign test ID --to PHONE`: one real message of the campaign's template to one phone, past the queue.
 //!
-//! It is counted nowhere: neither in the campaign nor in the pace of its number. Values come from `--value`, else from the
+//! It is counted neither in the campaign nor in the pace of its number, but its person is in the budget of the portfolio. Values come from `--value`, else from the
 //! first loaded row, which belongs to somebody else: so it is asked.
 
 use clap::Args;
@@ -8,9 +8,11 @@ use serde_json::json;
 
 use super::super::context::Context;
 use super::super::exit::{CliError, Exit};
+use super::super::output::span;
 use super::plan::message::{Shown, nobody};
 use super::plan::rows::Sample;
 use super::world::{definition, pool};
+use crate::app;
 use crate::app::store::Store;
 use crate::cloud::body::Body;
 use crate::cloud::single::{self, Answer};
@@ -19,6 +21,7 @@ use crate::domain::ids::LaneId;
 use crate::domain::person::Phone;
 use crate::intake::render::RenderChecks;
 use crate::policy::classify::{ErrorTable, Kind};
+use crate::queue::budget::{self, Standing};
 use crate::queue::campaigns::{self, CampaignRecord};
 use crate::queue::codec::Chunk;
 use crate::queue::lane;
@@ -73,12 +76,39 @@ pub async fn run(args: &TestArgs, context: &Context) -> Result<Exit, CliError> {
             format!("account {} is not in the configuration", campaign.account),
         )
     })?;
+    context.with_store(async |store| count(&campaign, phone, context, store).await).await?;
     let body = Body::compile(&campaign)
         .render(phone.digits(), &nobody(), |variable| values.get(variable).map_or("", String::as_str));
     let answer = single::send(&config.cloud, &account.token, &number, body, &table).await;
     let answer =
         answer.map_err(|error| CliError::usage("config_invalid", error.to_string()).field("cloud"))?;
     say(args, &number, &shown, &answer, &table, context)
+}
+
+/// Counts the person against the budget of the campaign's portfolio, as for every message.
+async fn count(
+    campaign: &Campaign,
+    phone: Phone,
+    context: &Context,
+    store: &mut Store,
+) -> Result<(), CliError> {
+    let budgets = app::budget::read(&mut store.connection, &context.config).await?;
+    let Some(budget) = budgets.get(&campaign.account) else { return Ok(()) };
+    let (standing, counted) = budget::take(&mut store.connection, budget, &[phone.person()]).await?;
+    if counted.first().is_some_and(Option::is_some) {
+        return Ok(());
+    }
+    let Standing { used, wait, .. } = standing;
+    let message = format!(
+        "portfolio {} has written to {used} people in the last {}, as many as it may; nothing was sent",
+        budget.portfolio,
+        span(budget.terms.window)
+    );
+    let hint = wait.map_or_else(
+        || "raise people_per_day of its [[portfolio]], if Meta has".to_owned(),
+        |wait| format!("there is room again in {}", span(wait)),
+    );
+    Err(CliError::new(Exit::Refused, "budget", message).hint(hint))
 }
 
 /// The campaign and a value for each of its variables.

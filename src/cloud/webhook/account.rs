@@ -8,6 +8,7 @@ use super::status::{contact, milliseconds};
 use super::{Contact, Skipped};
 use crate::domain::ids::NumberId;
 use crate::domain::person::Pii;
+use crate::policy::facts::PeopleLimit;
 
 /// Something of an account.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,10 +41,10 @@ pub enum AccountEvent {
         /// ONBOARDING, THROUGHPUT_UPGRADE, FLAGGED, …
         event: String,
     },
-    /// `business_capability_update`: people a day; None: without a limit, or not said.
+    /// `business_capability_update`: people a day of the portfolio; None: nothing is said of them.
     Capability {
         /// People a day.
-        people_per_day: Option<u64>,
+        people_per_day: Option<PeopleLimit>,
     },
     /// `message_template_status_update`.
     Template {
@@ -251,7 +252,10 @@ fn other(field: &str, raw: RawOther<'_>) -> AccountEvent {
             phone: Pii::new(text(raw.display_phone_number)),
             event: text(raw.event),
         },
-        _ => AccountEvent::Capability { people_per_day: raw.max_daily_conversations_per_business.number() },
+        _ => {
+            let word = raw.max_daily_conversations_per_business.owned();
+            AccountEvent::Capability { people_per_day: word.and_then(|word| PeopleLimit::parse(&word)) }
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::policy::facts::PeopleLimit;
 
 const WIRE: &str = "ct1.abc.7.3.12.1";
 
@@ -203,7 +204,15 @@ fn events_of_accounts_numbers_and_templates() {
         NumberQuality { phone: Pii::new("+55 11".to_owned()), event: "THROUGHPUT_UPGRADE".to_owned() };
     check_event("phone_number_quality_update", &quality, expect);
     let capability = json!({"max_daily_conversations_per_business": 2000});
-    check_event("business_capability_update", &capability, Capability { people_per_day: Some(2_000) });
+    check_event(
+        "business_capability_update",
+        &capability,
+        Capability { people_per_day: Some(PeopleLimit::AtMost(2_000)) },
+    );
+    for (word, expect) in [(json!(-1), Some(PeopleLimit::Unlimited)), (json!("soon"), None)] {
+        let capability = json!({"max_daily_conversations_per_business": word});
+        check_event("business_capability_update", &capability, Capability { people_per_day: expect });
+    }
     let named = |more: Value| {
         let mut all = json!({"message_template_id": 1, "message_template_name": "n", "message_template_language": "pt_BR"});
         all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());

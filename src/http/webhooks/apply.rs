@@ -18,11 +18,12 @@ use crate::domain::campaign::CampaignState;
 use crate::domain::ids::{CampaignSeq, LaneId, NumberId};
 use crate::domain::receipt::{Heard, Receipt, ReceiptKind};
 use crate::metrics::{Ignored, WebhookMetrics};
+use crate::policy::facts::PeopleLimit;
 use crate::queue::halts::{self, Scope, Why};
 use crate::queue::link::{Link, LinkNews};
 use crate::queue::replay::Wrote;
 use crate::queue::stops::log;
-use crate::queue::{QueueError, campaigns, receipt};
+use crate::queue::{QueueError, budget, campaigns, receipt};
 
 /// Lanes written at once.
 const LANES_AT_ONCE: usize = 64;
@@ -111,6 +112,9 @@ impl Writer {
             self.stop(scope, *reason).await?;
         }
         let asked = self.put_into_list(plan.asked).await?;
+        for (account, people, at_ms) in &plan.people {
+            self.note_people(account, *people, *at_ms).await?;
+        }
         if plan.numbers_changed {
             let now_ms = clock::wall().0;
             self.link.call(async |redis| receipt::note_numbers_changed(redis, now_ms).await).await?;
@@ -206,6 +210,31 @@ impl Writer {
             self.start.metrics.stop_asked(one.kind, one.by);
         }
         Ok(new)
+    }
+
+    /// Notes how many people the portfolio of an account may write to, and tells everybody.
+    async fn note_people(&self, account: &str, people: PeopleLimit, at_ms: u64) -> Result<(), QueueError> {
+        let known = self.start.accounts.iter().find(|known| known.id == account);
+        let Some(portfolio) = known.and_then(|known| known.portfolio.clone()) else {
+            tracing::warn!(
+                account,
+                ?people,
+                "meta limits people, and the account names no portfolio to count them by"
+            );
+            return Ok(());
+        };
+        let news = self
+            .link
+            .call(async |redis| {
+                let news = budget::note_said(redis, &portfolio, people.people(), at_ms).await?;
+                campaigns::announce(redis).await?;
+                Ok(news)
+            })
+            .await?;
+        if news {
+            tracing::info!(%portfolio, ?people, "meta says how many people a portfolio may write to a day");
+        }
+        Ok(())
     }
 
     /// Counts what was heard.

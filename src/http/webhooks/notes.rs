@@ -3,6 +3,7 @@
 
 use crate::cloud::webhook::{AccountEvent, Inbound, Preference, TemplateEvent};
 use crate::domain::ids::NumberId;
+use crate::policy::facts::PeopleLimit;
 
 /// Something that was heard.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -106,7 +107,12 @@ fn said(event: &AccountEvent) -> (String, String) {
         AccountEvent::Alert { severity, kind } => (nobody(), format!("{severity} {kind}")),
         AccountEvent::NumberQuality { phone, event } => (last_digits(phone.expose()), event.clone()),
         AccountEvent::Capability { people_per_day } => {
-            (nobody(), people_per_day.map_or_else(nobody, |people| format!("{people} people a day")))
+            let people = match people_per_day {
+                None => nobody(),
+                Some(PeopleLimit::Unlimited) => "any number of people".to_owned(),
+                Some(PeopleLimit::AtMost(people)) => format!("{people} people a day"),
+            };
+            (nobody(), people)
         }
         AccountEvent::Template { name, language, event } => {
             let event = match event {

@@ -12,6 +12,7 @@ use crate::domain::ids::{CampaignSeq, LaneId, NumberId};
 use crate::domain::receipt::{Heard, Outcome, Receipt, ReceiptKind};
 use crate::metrics::Ignored;
 use crate::policy::classify::{ErrorTable, Kind, Reply, ReplyBody, Scope as VerdictScope, Verdict};
+use crate::policy::facts::PeopleLimit;
 use crate::policy::stop_words::StopWords;
 use crate::queue::halts::Scope;
 use crate::queue::stops::StopList;
@@ -39,6 +40,8 @@ pub(super) struct Plan {
     pub(super) lanes: BTreeMap<LaneId, Vec<(Receipt, Heard)>>,
     /// What stops, and by which row of the error table.
     pub(super) stops: BTreeMap<Scope, u8>,
+    /// How many people the portfolio of an account may write to a day from now on, and when Meta said so in wall ms.
+    pub(super) people: Vec<(String, PeopleLimit, u64)>,
     /// Meta changed something of a number: its throughput or its quality.
     pub(super) numbers_changed: bool,
     /// What people said, and when it was heard in wall ms. Who acts on it does so in `Writer::write`, before Meta is
@@ -93,6 +96,9 @@ impl Plan {
                     self.noted.push(notes::of_account(&account, &event, at_ms, heard_at_ms));
                     if stops::warns(&event) {
                         self.warnings.push(format!("{event:?} of account {account}"));
+                    }
+                    if let AccountEvent::Capability { people_per_day: Some(people) } = *event {
+                        self.people.push((account.clone(), people, at_ms.unwrap_or(heard_at_ms)));
                     }
                     self.numbers_changed |= matches!(*event, AccountEvent::NumberQuality { .. });
                     if let Some((scope, code)) = stops::stop(&account, &event) {
@@ -328,6 +334,18 @@ mod tests {
         let upgrade = json!({"entry": [{"id": "100", "changes": [{"field": "phone_number_quality_update",
             "value": {"display_phone_number": "15550001", "event": "THROUGHPUT_UPGRADE"}}]}]});
         assert!(planned(&upgrade, CampaignState::Running).numbers_changed);
+    }
+
+    #[test]
+    fn a_new_limit_of_people_is_kept_with_its_time() {
+        let of = |account: &str| {
+            json!({"entry": [{"id": account, "time": 1_767_225_600, "changes": [{"field": "business_capability_update",
+                "value": {"max_daily_conversations_per_business": 10_000}}]}]})
+        };
+        let own = planned(&of("100"), CampaignState::Running);
+        assert_eq!(own.people, [("100".to_owned(), PeopleLimit::AtMost(10_000), 1_767_225_600_000)]);
+        let other = planned(&of("999"), CampaignState::Running);
+        assert!(other.people.is_empty() && other.strange == 1);
     }
 
     #[test]

@@ -41,7 +41,7 @@ impl Judge {
         let subject = [self.keys.bytes(Domain::Name, number.name.as_bytes()), number.probes];
         let delay = self.latency.draw(self.keys, subject);
         let struck = self.faults.draw(self.keys, number.fault_mask, Target::Probes, elapsed, subject);
-        let reply = reply::number(&number.name, number.rate_per_s, &query);
+        let reply = reply::number(&number.name, number.rate_per_s, self.config.people_per_day, &query);
         let Some((position, kind)) = struck else {
             return Decision { delay, ..answer(reply) };
         };
