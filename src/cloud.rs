@@ -11,5 +11,6 @@ pub mod probe;
 pub mod proxy;
 pub mod single;
 pub mod streams;
+pub mod usage;
 pub mod webhook;
 pub mod wire;

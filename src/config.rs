@@ -164,6 +164,9 @@ pub struct CloudConfig {
     pub http2: bool,
     /// Requests at once on a connection of HTTP/2, or fewer if the other side wants so. Default 100.
     pub max_streams: usize,
+    /// The part of an account's management requests of an hour, as Meta counts them, from which on nothing is asked that
+    /// can wait. Default 75%.
+    pub max_request_usage: f64,
     /// The operator's copy of `config/errors.toml`; None: the table that is part of the program.
     pub errors_file: Option<PathBuf>,
 }

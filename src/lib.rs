@@ -75,7 +75,7 @@
 //! | **Meta** | |
 //! | how a request looks | [`cloud::body`]; how it travels: [`cloud::connection`], over HTTP/2 [`cloud::streams`], [`cloud::proxy`] |
 //! | what a reply means | `config/errors.toml`, [`policy::classify`] |
-//! | what is asked beside messages (templates, numbers, media) | [`cloud::manage`]; documents by file: [`app::media`], [`intake::files`] |
+//! | what is asked beside messages (templates, numbers, media) | [`cloud::manage`], how much of it may be [`cloud::usage`]; documents by file: [`app::media`], [`intake::files`] |
 //! | how a webhook is taken, what it stops, what the journal keeps of it | [`http::webhooks`]; what it may say: [`cloud::webhook`] |
 //! | what a receipt makes of a message | [`domain::receipt`], `queue/receipt.lua` |
 //! | how long a doubt waits, and what then | [`domain::doubt`], [`policy::doubt`]; carried out: `app::control::doubt`, `queue/resolve.lua`; by hand: [`cli::campaign::resolve`] |

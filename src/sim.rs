@@ -22,6 +22,7 @@ pub use library::Library;
 pub use plan::FaultPlan;
 pub use webhook::{Told, WebhookConfig, WebhookPlan, WebhookReport, signed_body, signed_text};
 
+mod allowance;
 mod codes;
 pub mod config;
 mod contacts;

@@ -27,6 +27,7 @@ fn config(url: &str) -> CloudConfig {
         max_connections: 16,
         http2: true,
         max_streams: 100,
+        max_request_usage: 0.75,
     }
 }
 
@@ -164,4 +165,27 @@ async fn a_file_is_streamed_and_what_meta_would_not_take_is_refused() {
     let gone =
         manage.upload(NUMBER, "x.pdf", "application/pdf", &Content::File(folder.path().join("none"))).await;
     assert!(matches!(gone, Err(ManageError::File { .. })), "{gone:?}");
+}
+
+#[tokio::test]
+async fn answers_say_how_many_requests_are_left_and_the_last_is_refused() {
+    let server = start(|config| config.requests_per_hour = 8);
+    let manage = manage(&server, TOKEN);
+    assert_eq!(manage.usage(), None);
+    let used = |manage: &Manage| manage.usage().unwrap();
+    for _ in 0..3 {
+        manage.number(NUMBER).await.unwrap();
+    }
+    assert_eq!((used(&manage).percent, used(&manage).rest(75.0)), (37.0, None));
+    manage.templates(ACCOUNT, Some("vence_hoje")).await.unwrap();
+    assert_eq!(used(&manage).percent, 50.0);
+    for _ in 0..4 {
+        manage.number(NUMBER).await.unwrap();
+    }
+    let rest = used(&manage).rest(75.0).unwrap();
+    assert!(rest > Duration::from_secs(3_400) && rest <= Duration::from_secs(3_600), "{rest:?}");
+    let refused = manage.number(NUMBER).await.unwrap_err();
+    assert!(matches!(refused, ManageError::Refused { code: 80_007, .. }), "{refused}");
+    let ledger = server.ledger().unwrap();
+    assert_eq!(ledger.management_requests - ledger.over_requests, 8, "{ledger:?}");
 }

@@ -114,6 +114,7 @@ fn config(url: &str, ca_file: Option<PathBuf>, proxy: ProxyConfig) -> CloudConfi
         max_connections: 4,
         http2: true,
         max_streams: 100,
+        max_request_usage: 0.75,
     }
 }
 

@@ -28,6 +28,7 @@ fn config(url: &str, ca_file: Option<PathBuf>) -> CloudConfig {
         max_connections: 4,
         http2: true,
         max_streams: 100,
+        max_request_usage: 0.75,
     }
 }
 

@@ -34,6 +34,10 @@ pub struct SimArgs {
     /// How long a person counts.
     #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = parse_duration)]
     pub people_window: Duration,
+    /// Management requests that an hour has (templates, fields of numbers), as the headers of their answers say; 0 is
+    /// unlimited.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub requests_per_hour: u32,
     /// Median time to answer.
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = parse_duration)]
     pub latency: Duration,
@@ -103,6 +107,7 @@ impl SimArgs {
             pair_limit: !self.no_pair_limit,
             contacts: ContactCap { per_day: self.contacts_per_day, per_week: self.contacts_per_week },
             people_per_day: self.people_per_day,
+            requests_per_hour: self.requests_per_hour,
             people_window: self.people_window,
             latency: self.latency,
             latency_p99: self.latency_p99,

@@ -4,6 +4,7 @@
 //! nobody uses. Errors carry Meta's code and words, never the token. Nothing here is on the way of a message.
 
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,6 +13,7 @@ use reqwest::{Client, RequestBuilder, Url};
 
 use super::endpoint::{Endpoint, EndpointError};
 use super::probe;
+use super::usage::Usage;
 use crate::config::{CloudConfig, Secret};
 
 mod reply;
@@ -110,6 +112,8 @@ pub struct Manage {
     token: Secret,
     /// `host:port` of the proxy.
     proxy: Option<String>,
+    /// What the last answer said of the requests that were made.
+    usage: Arc<Mutex<Option<Usage>>>,
 }
 
 impl Manage {
@@ -124,7 +128,12 @@ impl Manage {
             .map_err(|error| ManageError::Client(said(&error)))?;
         let base = Url::parse(&endpoint.base).map_err(|_| EndpointError::Url(config.url.clone()))?;
         let proxy = config.proxy.as_ref().map(|proxy| proxy.authority.clone());
-        Ok(Self { client, base, token: token.clone(), proxy })
+        Ok(Self { client, base, token: token.clone(), proxy, usage: Arc::default() })
+    }
+
+    /// How much of the requests is used, as the last answer said; None: it did not.
+    pub fn usage(&self) -> Option<Usage> {
+        *self.usage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The templates of an account with exactly this name, in every language; without a name, all.
@@ -230,6 +239,9 @@ impl Manage {
         };
         let mut reply = request.bearer_auth(&self.token.0).send().await.map_err(lost)?;
         let http_status = reply.status().as_u16();
+        let header = |name: &str| reply.headers().get(name).and_then(|value| value.to_str().ok());
+        let usage = Usage::read(header("x-business-use-case-usage"), header("x-app-usage"));
+        *self.usage.lock().unwrap_or_else(PoisonError::into_inner) = usage;
         let mut body = Vec::new();
         while let Some(piece) = reply.chunk().await.map_err(lost)? {
             body.extend_from_slice(&piece);

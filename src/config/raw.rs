@@ -34,6 +34,7 @@ pub const KEYS: &[&str] = &[
     "cloud.max_connections",
     "cloud.http2",
     "cloud.max_streams",
+    "cloud.max_request_usage",
     "cloud.errors_file",
     "pace.tolerance",
     "pace.arrival_slack",

@@ -152,6 +152,7 @@ impl Resolver<'_> {
             max_connections: self.size("cloud.max_connections", 4_096, 1, 65_536)?,
             http2: self.text("cloud.http2", "auto", value::http2)?.0,
             max_streams: self.size("cloud.max_streams", 100, 1, 1_000)?,
+            max_request_usage: self.percent("cloud.max_request_usage", "75%", (1.0, 100.0))?,
             errors_file: self.existing_file("cloud.errors_file")?,
         })
     }

@@ -20,6 +20,8 @@ pub(crate) const BAD_VALUE: i64 = 131_009;
 pub(crate) const NO_WINDOW: i64 = 131_047;
 /// The number's throughput is exceeded.
 pub(crate) const THROUGHPUT: i64 = 130_429;
+/// More management requests than may be.
+pub(crate) const REQUESTS: i64 = 80_007;
 /// The pair limit is exceeded.
 pub(crate) const PAIR: i64 = 131_056;
 /// A medium cannot be taken or fetched.

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::allowance::REQUESTS_MAX;
 use super::contacts::ContactCap;
 use super::library::{Library, LibraryError};
 use super::plan::{FaultPlan, PlanError};
@@ -35,6 +36,8 @@ pub struct SimConfig {
     pub people_per_day: u64,
     /// How long a person counts, as long as Meta's day unless a trial wants less. Default 24h.
     pub people_window: Duration,
+    /// Management requests of an hour (templates, fields of numbers); 0 is unlimited. Default 0.
+    pub requests_per_hour: u32,
     /// Median time to answer. Default 0: at once, without a timer.
     pub latency: Duration,
     /// 99 of 100 answers take no longer; None: all take `latency`.
@@ -101,6 +104,7 @@ impl Default for SimConfig {
             pair_limit: true,
             contacts: ContactCap::default(),
             people_per_day: 0,
+            requests_per_hour: 0,
             people_window: Duration::from_secs(86_400),
             latency: Duration::ZERO,
             latency_p99: None,
@@ -135,6 +139,12 @@ impl SimConfig {
         if let Some(rate) = self.rates().find(|rate| *rate > RATE_MAX_PER_S) {
             return refuse(format!(
                 "a rate is {rate} a second, it must be 0 (unlimited) to {RATE_MAX_PER_S}"
+            ));
+        }
+        if self.requests_per_hour > REQUESTS_MAX {
+            let requests = self.requests_per_hour;
+            return refuse(format!(
+                "--requests-per-hour is {requests}, it must be 0 (unlimited) to {REQUESTS_MAX}"
             ));
         }
         if let Some(webhook) = &self.webhook {

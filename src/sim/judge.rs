@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use super::allowance::Allowance;
 use super::codes;
 use super::config::SimConfig;
 use super::contacts::ContactWatch;
@@ -90,6 +91,7 @@ pub(crate) struct Judge {
     pairs: PairLimiter,
     contacts: Option<ContactWatch>,
     portfolio: People,
+    allowance: Allowance,
     media: Media,
     taken_ids: Option<TakenIds>,
     lag: LagHistogram,
@@ -142,6 +144,7 @@ impl Judge {
             pairs: PairLimiter::new(PAIR_INTERVAL / scale),
             contacts: config.contacts.watches().then(|| ContactWatch::new(config.contacts, scale)),
             portfolio: People::new(config.people_per_day, config.people_window / scale),
+            allowance: Allowance::new(config.requests_per_hour, scale),
             media: Media::new(MEDIA_LIFE / scale),
             taken_ids: config.keep_ids.then(TakenIds::default),
             lag: LagHistogram::default(),

@@ -98,6 +98,12 @@ pub struct LedgerReport {
     pub uploads: u64,
     /// Requests of templates, numbers' fields apart.
     pub template_reads: u64,
+    /// Management requests: those, and of numbers' fields.
+    #[serde(default)]
+    pub management_requests: u64,
+    /// Of those, refused because an hour had no room for them.
+    #[serde(default)]
+    pub over_requests: u64,
     /// How late the simulator itself was.
     pub lag_ms: LagReport,
     /// Connections open at the same time at most.

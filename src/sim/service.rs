@@ -66,7 +66,9 @@ pub(crate) async fn answer(
 ) -> Result<Response<ReplyBody>, Reset> {
     let (head, body) = request.into_parts();
     let token = head.headers.get(AUTHORIZATION).and_then(|header| header.as_bytes().strip_prefix(b"Bearer "));
-    let decision = match Route::of(&head.method, head.uri.path()) {
+    let route = Route::of(&head.method, head.uri.path());
+    let object = route.managed().map(str::to_owned);
+    let decision = match route {
         Route::Messages(number) => {
             // A body over the limit is judged as an empty one: refused as invalid JSON.
             let body = read_body(body).await.map_err(|_| Reset(None))?.unwrap_or_default();
@@ -77,7 +79,7 @@ pub(crate) async fn answer(
         Route::Delete(id) => judge.borrow_mut().delete_media(clock::mono(), id, token),
         Route::Templates(account) => {
             let here = address(&head);
-            judge.borrow_mut().templates(account, token, head.uri.query(), &here)
+            judge.borrow_mut().templates(clock::mono(), account, token, head.uri.query(), &here)
         }
         Route::Media(number) => {
             let kind = head.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
@@ -87,7 +89,14 @@ pub(crate) async fn answer(
         Route::Own(path) => return Ok(about(&judge, &head.method, path, head.uri.query()).await),
         Route::None => return Ok(response(no_such_path())),
     };
-    carry_out(judge, line, decision).await
+    let usage = object.and_then(|object| judge.borrow_mut().usage(&object, clock::mono()));
+    let mut response = carry_out(judge, line, decision).await?;
+    for (name, value) in usage.into_iter().flatten() {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    Ok(response)
 }
 
 /// Answers only what concerns the simulator itself: the control address, which outages leave alone.
@@ -113,6 +122,14 @@ enum Route<'a> {
 }
 
 impl<'a> Route<'a> {
+    /// The object of a management request that Meta counts.
+    fn managed(&self) -> Option<&'a str> {
+        match self {
+            Self::Node(object) | Self::Templates(object) => Some(object),
+            _ => None,
+        }
+    }
+
     fn of(method: &Method, path: &'a str) -> Self {
         if let Some(own) = path.strip_prefix("/_sim/") {
             return Self::Own(own);

@@ -130,3 +130,24 @@ fn people_to_whom_nothing_was_sent_make_room_for_others() {
     assert!(String::from_utf8_lossy(&refused.stderr).contains("\"code\":\"budget\""), "{refused:?}");
     all.into_iter().for_each(Serve::stop);
 }
+
+#[test]
+fn the_fields_of_numbers_are_not_read_when_most_requests_of_the_hour_are_used() {
+    let sim = sim(|config| {
+        config.requests_per_hour = 20;
+        config.time_scale = 20;
+    });
+    let mut rig = Rig::new(3, "80/s", sim);
+    rig.extra = "time_scale = 20\n[pace]\nread_every = \"10s\"".to_owned();
+    let serve = rig.serve();
+    serve.must_say("most of an account's requests are used");
+    // Every half second it would ask for three numbers; ten minutes of rest are thirty seconds here.
+    let asked = rig.ledger().management_requests;
+    assert!((15..=18).contains(&asked), "{asked}");
+    rig.campaign("a", 0, 300);
+    let states = rig.done("a");
+    assert_eq!(states["accepted"], 300, "{states}");
+    let ledger = rig.ledger();
+    assert!(ledger.management_requests <= asked + 1 && ledger.over_requests == 0, "{ledger:?}");
+    serve.stop();
+}

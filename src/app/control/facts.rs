@@ -1,9 +1,11 @@
 //! Meta's own fields of our numbers, read now and then: the throughput it grants, and whether a number may send at all.
 //!
-//! They are read when a number becomes ours, every `pace.read_every`, with SIGHUP, and when a webhook says that they changed. One reading
-//! at a time, one number after the other, so that the requests an account may make are not used up.
+//! They are read when a number becomes ours, every `pace.read_every`, with SIGHUP, and when a webhook says that they changed. One
+//! reading at a time, one number after the other, and none while most of an account's requests are used
+//! (`cloud.max_request_usage`), so that what a person asks for still has room.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -21,10 +23,27 @@ use crate::queue::{QueueError, receipt};
 pub(super) struct Facts {
     pub(super) known: HashMap<NumberId, NumberFacts>,
     /// The reading under way, and when it began, in wall ms.
-    reading: Option<(oneshot::Receiver<Vec<(NumberId, NumberFacts)>>, u64)>,
+    reading: Option<(oneshot::Receiver<Found>, u64)>,
+    /// Accounts that are not asked before then: most of their requests are used.
+    rests: HashMap<String, Mono>,
     due: Mono,
     /// What the last webhook that made us read said of its time, in wall ms.
     changed_ms: u64,
+}
+
+/// A number to be read.
+struct Wanted {
+    number: NumberId,
+    account: String,
+    token: Secret,
+}
+
+/// What a reading found.
+#[derive(Default)]
+struct Found {
+    facts: Vec<(NumberId, NumberFacts)>,
+    /// Accounts to be left alone for so long.
+    rests: HashMap<String, Duration>,
 }
 
 impl Facts {
@@ -50,8 +69,9 @@ impl Control {
         match found {
             Some((Ok(found), began_ms)) => {
                 self.state.facts.reading = None;
-                self.note_people(&found, began_ms).await?;
-                self.on_facts(found).await?;
+                self.rest(found.rests);
+                self.note_people(&found.facts, began_ms).await?;
+                self.on_facts(found.facts).await?;
             }
             Some((Err(oneshot::error::TryRecvError::Empty), _)) => return Ok(()),
             Some((Err(oneshot::error::TryRecvError::Closed), _)) => self.state.facts.reading = None,
@@ -75,19 +95,37 @@ impl Control {
         Ok(std::mem::replace(&mut self.state.facts.changed_ms, changed) != changed)
     }
 
+    /// Leaves accounts alone for a while.
+    fn rest(&mut self, rests: HashMap<String, Duration>) {
+        for (account, wait) in rests {
+            let wait = wait / self.config.time_scale;
+            tracing::info!(
+                account,
+                wait_s = wait.as_secs(),
+                "most of an account's requests are used; the fields of its numbers are not read for a while"
+            );
+            self.state.facts.rests.insert(account, clock::mono().after(wait));
+        }
+    }
+
     fn read_facts(&mut self, only_new: bool) {
-        let facts = &mut self.state.facts;
-        facts.due = clock::mono().after(self.config.pace.read_every);
+        let (facts, now) = (&mut self.state.facts, clock::mono());
+        if !only_new {
+            facts.due = now.after(self.config.pace.read_every);
+        }
+        facts.rests.retain(|_, until| *until > now);
         let ours = self.config.numbers.iter().filter(|number| self.state.owned.contains(&number.id));
         let wanted = ours.filter(|number| !only_new || !facts.known.contains_key(&number.id));
-        let token = |number: &NumberConfig| {
+        let one = |number: &NumberConfig| {
             let account = self.config.accounts.iter().find(|account| account.id == number.account)?;
-            Some((number.id.clone(), account.token.clone()))
+            let (number, account, token) = (number.id.clone(), account.id.clone(), account.token.clone());
+            Some(Wanted { number, account, token })
         };
-        let wanted: Vec<(NumberId, Secret)> = wanted.filter_map(token).collect();
+        let wanted = wanted.filter(|number| !facts.rests.contains_key(&number.account));
+        let wanted: Vec<Wanted> = wanted.filter_map(one).collect();
         // Known from now on, whatever Meta answers: a number that cannot be read is not asked for every second.
-        for (number, _) in &wanted {
-            facts.known.entry(number.clone()).or_default();
+        for one in &wanted {
+            facts.known.entry(one.number.clone()).or_default();
         }
         if wanted.is_empty() {
             return;
@@ -131,12 +169,23 @@ impl Control {
     }
 }
 
-/// Reads the fields of numbers, one after the other. What cannot be read is left out, and said.
-async fn read(cloud: &CloudConfig, numbers: Vec<(NumberId, Secret)>) -> Vec<(NumberId, NumberFacts)> {
-    let mut found = Vec::with_capacity(numbers.len());
-    for (number, token) in numbers {
+/// Reads the fields of numbers, one after the other, of each account for as long as enough of its requests are left. What
+/// cannot be read is left out, and said.
+async fn read(cloud: &CloudConfig, wanted: Vec<Wanted>) -> Found {
+    let mut found = Found::default();
+    let percent_max = cloud.max_request_usage * 100.0;
+    for Wanted { number, account, token } in wanted {
+        if found.rests.contains_key(&account) {
+            continue;
+        }
         let remote = match Manage::new(cloud, &token) {
-            Ok(manage) => manage.number(&number.0).await,
+            Ok(manage) => {
+                let remote = manage.number(&number.0).await;
+                if let Some(wait) = manage.usage().and_then(|usage| usage.rest(percent_max)) {
+                    found.rests.insert(account, wait);
+                }
+                remote
+            }
             Err(error) => Err(error),
         };
         match remote {
@@ -147,7 +196,7 @@ async fn read(cloud: &CloudConfig, numbers: Vec<(NumberId, Secret)>) -> Vec<(Num
                     throughput: remote.throughput_level,
                     messaging_limit: remote.messaging_limit,
                 };
-                found.push((number, facts));
+                found.facts.push((number, facts));
             }
             Err(error) => tracing::debug!(%number, %error, "the fields of a number are not known"),
         }

@@ -28,7 +28,7 @@ impl Resolver<'_> {
     }
 
     /// `5%`, as a part of one.
-    fn percent(&self, key: &str, default: &str, bounds: (f64, f64)) -> Result<f64, ConfigError> {
+    pub(super) fn percent(&self, key: &str, default: &str, bounds: (f64, f64)) -> Result<f64, ConfigError> {
         Ok(self.text(key, default, |text| value::percent(text, bounds))?.0)
     }
 }

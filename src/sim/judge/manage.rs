@@ -22,7 +22,10 @@ impl Judge {
         query: Option<&str>,
     ) -> Decision {
         match self.media.get(id, now) {
-            None => self.probe(now, id, token, query),
+            None => match self.ask(now, query) {
+                Ok(()) => self.probe(now, id, token, query),
+                Err(refusal) => self.told(Err(refusal)),
+            },
             Some(medium) => {
                 let reply = manage::reply(&manage::medium(id, medium));
                 self.told(check_token(&self.validity, token).map(|()| reply))
@@ -43,12 +46,16 @@ impl Judge {
     /// `GET /{version}/{account}/message_templates`
     pub(crate) fn templates(
         &mut self,
+        now: Mono,
         account: &str,
         token: Option<&[u8]>,
         query: Option<&str>,
         here: &str,
     ) -> Decision {
         self.counts.template_reads += 1;
+        if let Err(refusal) = self.ask(now, Some("fields=templates")) {
+            return self.told(Err(refusal));
+        }
         let plausible = (1..=64).contains(&account.len())
             && account.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
         let page = check_token(&self.validity, token).and_then(|()| {
@@ -76,6 +83,24 @@ impl Judge {
         });
         self.counts.uploads += u64::from(taken.is_ok());
         self.told(taken.map(|id| manage::reply(&json!({ "id": id }))))
+    }
+
+    /// What the answer to a management request says of how many have been made.
+    pub(crate) fn usage(&mut self, object: &str, now: Mono) -> Option<[(&'static str, String); 2]> {
+        self.allowance.headers(object, now)
+    }
+
+    /// Whether one more management request may be made. A probe is none.
+    fn ask(&mut self, now: Mono, query: Option<&str>) -> Result<(), Refusal> {
+        if Query::parse(query).asks_only("id") {
+            return Ok(());
+        }
+        self.counts.management_requests += 1;
+        if self.allowance.ask(now) {
+            return Ok(());
+        }
+        self.counts.over_requests += 1;
+        Err(Refusal { code: codes::REQUESTS, details: "more management requests than an hour has" })
     }
 
     fn told(&self, reply: Result<Reply, Refusal>) -> Decision {
