@@ -6,9 +6,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Control;
 use crate::app;
+use crate::clock::{self, Mono};
 use crate::domain::ids::{CampaignSeq, NumberId};
 use crate::policy::facts::{NumberFacts, PeopleLimit};
 use crate::policy::shard::{Blocked, Input};
@@ -23,9 +25,12 @@ pub(super) struct BudgetBook {
     told: Arc<Budgets>,
     /// Changes that the shards were told of, over all portfolios.
     changes: u64,
-    /// How each stood at the last look.
-    standings: BTreeMap<Arc<str>, Standing>,
+    /// How each stood at the last look, and when it was to have room again.
+    standings: BTreeMap<Arc<str>, (Standing, Option<Mono>)>,
 }
+
+/// Looks that differ by less about when there is room again mean the same instant.
+const SAME_INSTANT: Duration = Duration::from_millis(250);
 
 impl Control {
     /// Reads what Meta said of the portfolios, and tells the shards what has changed.
@@ -94,9 +99,12 @@ impl Control {
         self.state.budgets.standings.retain(|portfolio, _| looked.contains_key(portfolio));
         for (portfolio, budget) in looked {
             let standing = self.link.call(async |redis| budget::look(redis, &budget).await).await?;
-            self.state.budgets.standings.insert(portfolio.clone(), standing);
+            let room_at = standing.wait.map(|wait| clock::mono().after(wait));
+            let before = self.state.budgets.standings.insert(portfolio.clone(), (standing, room_at));
             if standing.has_room() && self.waits_for(&portfolio) {
                 self.reopen(&portfolio);
+            } else if before.is_some_and(|before| has_moved(before, (standing, room_at))) {
+                self.count_again(&portfolio);
             }
         }
         Ok(())
@@ -106,7 +114,7 @@ impl Control {
     pub(super) fn campaign_used_up(&self, seq: CampaignSeq) -> bool {
         let standing =
             self.budget_of(seq).and_then(|budget| self.state.budgets.standings.get(&budget.portfolio));
-        standing.is_some_and(|standing| !standing.has_room())
+        standing.is_some_and(|(standing, _)| !standing.has_room())
     }
 
     fn budget_of(&self, seq: CampaignSeq) -> Option<&Arc<Budget>> {
@@ -131,6 +139,11 @@ impl Control {
         self.state.budgets.changes += 1;
         let changes = self.state.budgets.changes;
         self.broadcast(|| Input::Budget(portfolio.clone(), changes));
+        self.count_again(portfolio);
+    }
+
+    /// Has the campaigns of a portfolio counted again: something can have happened to them.
+    fn count_again(&mut self, portfolio: &Arc<str>) {
         let portfolios = &self.config.accounts;
         let of = |account: &str| {
             let known = portfolios.iter().find(|known| known.id == account);
@@ -139,5 +152,36 @@ impl Control {
         let campaigns = &self.state.campaigns;
         let theirs = |seq: &CampaignSeq| campaigns.get(seq).is_some_and(|known| of(&known.campaign.account));
         self.state.quiet.retain(|seq, _| !theirs(seq));
+    }
+}
+
+/// Whether people have left a budget that was used up since an earlier look, even if others have taken their places: numbers
+/// wake by themselves when the first has left, and may have sent all that was left by now.
+fn has_moved(before: (Standing, Option<Mono>), now: (Standing, Option<Mono>)) -> bool {
+    let same = match (before.1, now.1) {
+        (Some(before), Some(now)) => now.since(before).max(before.since(now)) < SAME_INSTANT,
+        (before, now) => before == now,
+    };
+    !before.0.has_room() && (now.0.has_room() || !same)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_budget_has_moved_when_somebody_has_left() {
+        let look = |used, room_at: Option<u64>| {
+            let wait = room_at.map(Duration::from_millis);
+            (Standing { used, people: Some(10), wait }, wait.map(Mono))
+        };
+        let check = |before, now, expect| assert_eq!(has_moved(before, now), expect, "{before:?} {now:?}");
+        check(look(10, Some(5_000)), look(10, Some(5_100)), false);
+        check(look(10, Some(5_000)), look(10, Some(4_900)), false);
+        check(look(10, Some(5_000)), look(10, Some(9_000)), true);
+        check(look(10, Some(5_000)), look(9, None), true);
+        check(look(9, None), look(9, None), false);
+        check(look(9, None), look(10, Some(5_000)), false);
+        check(look(10, None), look(10, None), false);
     }
 }
