@@ -246,3 +246,25 @@ fn what_is_refused_or_gone_says_where_to_look() {
     let journal = place.run(&["journal", "show", "--campaign", "teste"]);
     assert!(journal.code == 0 && journal.out.contains("campaign cancel teste"), "{}", journal.out);
 }
+
+#[test]
+fn a_plan_says_how_many_days_the_people_of_a_file_take() {
+    let place = Place::new();
+    let portfolio = "[[portfolio]]\nid = \"acme\"\npeople_per_day = 100\n[[account]]\nportfolio = \"acme\"\n";
+    place.write("carteiro.toml", &CONFIG.replace("[[account]]\n", portfolio));
+    place.write("a.csv", &file(0..250));
+    let plan = place.json(&["campaign", "plan", "teste.toml", "a.csv", "--offline"], 3);
+    let expect = json!({"portfolio": "acme", "people_per_day": 100, "used": null, "days": 3});
+    assert_eq!(plan["people"], expect, "{plan}");
+    // With Redis it knows who was written to already.
+    place.ok(&["campaign", "create", "teste.toml"]);
+    let plan = place.json(&["campaign", "plan", "teste.toml", "a.csv", "--offline"], 3);
+    assert_eq!((&plan["people"]["used"], &plan["people"]["days"]), (&json!(0), &json!(3)));
+    let said = place.run(&["campaign", "plan", "teste.toml", "a.csv", "--offline"]).out;
+    assert!(
+        said.contains(
+            "people: portfolio acme may write to 100 a day, 0 within the last day: these rows take 3 days"
+        ),
+        "{said}"
+    );
+}

@@ -4,6 +4,7 @@
 
 pub mod hours;
 pub mod message;
+pub mod people;
 pub mod prices;
 pub mod rows;
 pub mod template;
@@ -33,6 +34,7 @@ use crate::intake::lanes::{HashKey, Lanes};
 use crate::queue::{QueueError, campaigns};
 use hours::Ahead;
 use message::Shown;
+use people::People;
 use prices::{Prices, amount};
 use rows::{Fate, Known, Scanned, scan};
 use template::Compared;
@@ -84,6 +86,7 @@ struct Plan {
     pace_per_s: Option<f64>,
     prices: Prices,
     ahead: Option<Ahead>,
+    people: Option<People>,
 }
 
 /// Runs the command.
@@ -112,7 +115,9 @@ pub async fn run(args: &PlanArgs, context: &Context) -> Result<Exit, CliError> {
         store.as_ref().map(|_| ()).map_err(Clone::clone).and(Err("redis does not tell".to_owned()));
     let mut key = HashKey(rand::random(), rand::random());
     let mut known = None;
+    let mut people = People::configured(&campaign, &context.config);
     if let Ok(store) = &mut store {
+        people = People::ask(store, &campaign, &context.config).await.unwrap_or(people);
         room = read_room(store).await.map_err(|error| error.to_string());
         key = store.installation.key;
         match campaigns::find(&mut store.connection, &campaign.id).await {
@@ -150,6 +155,7 @@ pub async fn run(args: &PlanArgs, context: &Context) -> Result<Exit, CliError> {
         pace_per_s,
         prices,
         ahead,
+        people,
     };
     plan.say(&context.out)?;
     Ok(if plan.whole() { Exit::Done } else { Exit::Partial })
@@ -260,6 +266,7 @@ impl Plan {
             "redis_max_bytes": room.map(|room| room.max_bytes), "redis_free_bytes": room.map(|room| room.free_bytes()),
             "redis_not_compared": self.room.as_ref().err(),
             "hours": self.ahead.as_ref().map(Ahead::json),
+            "people": self.people.as_ref().map(|people| people.json(scanned.new)),
             "costs": costs.iter().map(cost).collect::<Vec<_>>(), "currency": self.prices.currency,
             "prices_date": self.prices.date, "prices_source": self.prices.source, "prices_market": self.prices.market,
         })
@@ -343,6 +350,7 @@ impl Plan {
             Some(ahead) => lines.extend(ahead.lines(out)),
             None => lines.push("hours: any (calendar.enforce = false)".to_owned()),
         }
+        lines.extend(self.people.as_ref().map(|people| people.line(self.scanned.new, out)));
         let needed = format!("memory: about {} of Redis", bytes(self.memory_bytes));
         lines.push(match &self.room {
             Err(why) => format!("{needed}; not compared: {why}"),
