@@ -24,6 +24,9 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_s
 /// last look before that, and it looks every two seconds, later on a busy machine.
 const BEYOND: Duration = Duration::from_secs(10);
 
+/// How often it is looked whether Redis is another one when nobody asks it anything.
+const WATCHED_EVERY: Duration = Duration::from_secs(1);
+
 /// How long the chunks are awaited of which messages were claimed, when their lanes end before them: the load that put them
 /// there has noticed, too, and puts them there again. And how often it is looked.
 const CHUNKS_AWAITED: (Duration, Duration) = (Duration::from_secs(10), Duration::from_millis(100));
@@ -50,6 +53,8 @@ struct Inner {
     recent: Option<RefCell<Recent>>,
     /// The servers of the last connection.
     servers: RefCell<Vec<String>>,
+    /// Somebody looks whether Redis is another one.
+    watching: Cell<bool>,
     /// Rows that could not be put in their places again.
     lost: Cell<u64>,
     changed: Notify,
@@ -88,6 +93,7 @@ impl Link {
         let inner = Inner {
             recent: client.window().map(|window| RefCell::new(Recent::new(window + BEYOND))),
             servers: RefCell::default(),
+            watching: Cell::new(false),
             lost: Cell::new(0),
             client,
             timeouts,
@@ -145,7 +151,29 @@ impl Link {
     pub fn wrote(&self, lane: LaneId, wrote: impl FnOnce() -> Wrote) {
         if let Some(recent) = &self.inner.recent {
             recent.borrow_mut().push(clock::mono(), lane, wrote());
+            if !self.inner.watching.replace(true) {
+                let link = self.clone();
+                tokio::task::spawn_local(async move { link.watch().await });
+            }
         }
+    }
+
+    /// Looks at Redis when nobody else does, for as long as it may forget something: who has nothing more to ask would not
+    /// hear that it is another one.
+    async fn watch(&self) {
+        let Some(recent) = &self.inner.recent else { return };
+        let mut seen = 0;
+        loop {
+            tokio::time::sleep(WATCHED_EVERY).await;
+            let (count, some) = recent.borrow_mut().count(clock::mono());
+            if !some {
+                break;
+            }
+            if std::mem::replace(&mut seen, count) == count {
+                let _refused = self.call(async |redis| redis.identity().await).await;
+            }
+        }
+        self.inner.watching.set(false);
     }
 
     /// Waits until more chunks can be kept.

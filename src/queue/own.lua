@@ -19,6 +19,7 @@ local node, incarnation, word, nodes_max = ARGV[1], ARGV[2], ARGV[3], 256
 local function whole(number) return string.format('%.0f', number) end
 
 local nodes, dead, ours, soonest, living = redis.call('HGETALL', KEYS[2]), {}, nil, -1, 0
+local lately, span = false, math.max(tonumber(ARGV[4]), 10000)
 for i = 1, #nodes, 2 do
   local theirs, ends = string.match(nodes[i + 1], '^(%S+) (%d+)')
   local left = tonumber(ends) - now
@@ -27,6 +28,7 @@ for i = 1, #nodes, 2 do
     ours = nodes[i + 1]
   elseif left <= 0 then
     dead[nodes[i]] = true
+    lately = lately or left > -span
   else
     if nodes[i] == node then
       if word == 'join' then return {'held', left} end
@@ -40,12 +42,13 @@ if word ~= 'join' and not ours then return {'gone'} end
 if not ours and living >= nodes_max then return redis.error_reply('ERR own: more than 256 nodes') end
 
 -- Another master, or the same one started anew, may have forgotten its last grants: a number whose owner is not known here,
--- or known here as one who asks for it and so does not hold it, may have another all the same, for one lease at most.
+-- or known here as one who asks for it and so does not hold it, may have another all the same, for one lease at most. It may
+-- have forgotten renewals, too: a lease that ended lately here may run.
 local replid = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)') or ''
 local seen = redis.call('HMGET', KEYS[1], 'replid', 'grace')
 local grace = tonumber(seen[2] or 0)
 if replid ~= seen[1] then
-  if seen[1] and living > 0 then grace = now + tonumber(ARGV[4]) end
+  if seen[1] and (living > 0 or lately or ours) then grace = now + tonumber(ARGV[4]) end
   redis.call('HSET', KEYS[1], 'replid', replid, 'grace', whole(grace))
 end
 

@@ -5,7 +5,7 @@
 --         5 reason of a doubt  6 messages, lowest index first, 16 bytes each: index (u32), generation, state (15: given
 --           back), attempt, reason (u8 each), due in wall ms (f64)
 --         7 the last request that gave something back
--- RETURNS {'ok', written} · {'differs'}: the log holds another chunk there · {'missing'}: the lane ends before that chunk, or is
+-- RETURNS {'ok', written, messages beyond the lane's end} · {'differs'}: the log holds another chunk there · {'missing'}: the lane ends before that chunk, or is
 --         not there
 -- INVARIANT a record only moves forward: what is as new as what is said, or newer, stays as it is. Untouched messages that
 --         are passed over become due, so none is left out.
@@ -23,17 +23,19 @@ local n, following, ours = tonumber(meta[2]), tonumber(meta[3] or 0), tonumber(m
 local forgot_release = ours and tonumber(meta[4] or 0) < tonumber(ARGV[7])
 local time = redis.call('TIME')
 local now = string.format('%.0f', tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000))
-local deltas, written, highest = {}, 0, -1
+local deltas, written, highest, beyond = {}, 0, -1, 0
 local function count(field, by) deltas[field] = (deltas[field] or 0) + by end
 local function stands(state, reason, by)
   if state > 0 then count('s' .. state, by) end
-  if state == 5 or state == 6 or state == 9 then count('r' .. state .. '.' .. reason, by) end
+  if state == 5 or state == 6 or state == 8 or state == 9 then count('r' .. state .. '.' .. reason, by) end
 end
 local function record_of(index) return redis.call('GETRANGE', KEYS[2], 4 * index, 4 * index + 3) end
 
 for at = 1, #ARGV[6], 16 do
   local index, generation, state, attempt, reason, due = struct.unpack('<I4BBBBd', ARGV[6], at)
-  if index < n then
+  if index >= n then
+    if state ~= 15 then beyond = beyond + 1 end
+  else
     local head, held, why, flags = string.byte(record_of(index), 1, 4)
     local was, to = math.floor(head / 16), nil
     if state == 15 then
@@ -75,4 +77,4 @@ end
 for field, by in pairs(deltas) do
   if by ~= 0 then redis.call('HINCRBY', KEYS[1], field, by) end
 end
-return {'ok', written}
+return {'ok', written, beyond}

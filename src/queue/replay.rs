@@ -29,9 +29,10 @@ const CHUNK_BYTES_MAX: usize = 64 << 20;
 /// How long a load waits for chunks of others that stood before its own, and how often it looks.
 const OTHERS: (Duration, Duration) = (Duration::from_secs(5), Duration::from_millis(50));
 
-/// Bytes of one message in the script's arguments, and what stands there for a message that was given back.
+/// Bytes of one message in the script's arguments.
 const MESSAGE_BYTES: usize = 16;
-const GIVEN_BACK: u8 = 15;
+/// Stands in the place of a state.
+pub const GIVEN_BACK: u8 = 15;
 
 /// What Redis acknowledged.
 #[derive(Clone, Debug)]
@@ -137,13 +138,34 @@ struct Known {
 /// Messages of one chunk, if it is known.
 type Group = (Option<Held>, Vec<(u32, Last)>);
 
+/// The last that is known of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Last {
-    generation: u8,
-    state: u8,
-    attempt: u8,
-    reason: u8,
-    due_ms: u64,
+pub struct Last {
+    /// Generation of its claim.
+    pub generation: u8,
+    /// Number of its state, or [`GIVEN_BACK`].
+    pub state: u8,
+    /// Attempts it has had.
+    pub attempt: u8,
+    /// Row of the error table.
+    pub reason: u8,
+    /// When it is due, if it waits.
+    pub due_ms: u64,
+}
+
+/// What one call of the script says: the last of messages of one chunk.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// Their lane.
+    pub lane: LaneId,
+    /// The token under which they were claimed.
+    pub token: u64,
+    /// The last request that gave something back.
+    pub request: u64,
+    /// Their chunk; None: they were claimed so long ago that it is not known.
+    pub held: Option<Held>,
+    /// The messages by index, lowest first.
+    pub messages: Vec<(u32, Last)>,
 }
 
 /// What came of writing it again.
@@ -153,7 +175,7 @@ pub struct Replayed {
     pub written: u64,
     /// Messages in whose place the log holds another chunk; rows of chunks that are there in part.
     pub homeless: u64,
-    /// Messages whose lane ends before their chunk: whoever loaded it may put it there again.
+    /// Messages whose lane ends before their chunk, and receipts of such: whoever loaded it may put it there again.
     pub missing: u64,
 }
 
@@ -220,6 +242,14 @@ impl Recent {
         Again { lanes: self.known(), pushed: self.pushed }
     }
 
+    /// How many were ever kept, and whether any is kept still.
+    pub fn count(&mut self, now: Mono) -> (u64, bool) {
+        while self.is_over(now) {
+            self.let_go_of_oldest();
+        }
+        (self.pushed, !self.batches.is_empty())
+    }
+
     /// Whether something was acknowledged since.
     pub fn is_newer_than(&self, again: &Again) -> bool {
         self.pushed != again.pushed
@@ -266,22 +296,43 @@ impl Again {
     /// Writes it, lane by lane and chunk by chunk. What is there already stays as it is.
     pub async fn replay(&self, connection: &mut Connection, now_ms: u64) -> Result<Replayed, QueueError> {
         let mut replayed = self.append_again(connection).await?;
-        for (lane, known) in &self.lanes {
-            for (held, messages) in known.by_chunk() {
-                for batch in messages.chunks(BATCH_MAX) {
-                    let count = batch.len() as u64;
-                    match write(connection, (*lane, known), now_ms, held, batch).await? {
-                        Written::Done(written) => replayed.written += written,
-                        Written::Differs => replayed.homeless += count,
-                        Written::Missing => replayed.missing += count,
-                    }
+        for batch in self.batches() {
+            let count = batch.messages.len() as u64;
+            match write(connection, &batch, now_ms).await? {
+                Written::Done(written, beyond) => {
+                    replayed.written += written;
+                    replayed.missing += beyond;
                 }
-            }
-            for (receipts, most) in &known.received {
-                receipt::receive(connection, *lane, &mut receipts.clone(), *most).await?;
+                Written::Differs => replayed.homeless += count,
+                Written::Missing => replayed.missing += count,
             }
         }
+        for (lane, receipts, most) in self.receipts() {
+            let outcomes = receipt::receive(connection, lane, &mut receipts.to_vec(), most).await?;
+            replayed.missing += outcomes.iter().filter(|outcome| outcome.nowhere).count() as u64;
+        }
         Ok(replayed)
+    }
+
+    /// What is said of messages, call by call.
+    pub fn batches(&self) -> Vec<Batch> {
+        let of = |(lane, known): (&LaneId, &Known)| {
+            let (lane, token, request) = (*lane, known.token, known.request);
+            let groups = known.by_chunk().into_iter().flat_map(move |(held, messages)| {
+                let parts: Vec<Vec<(u32, Last)>> = messages.chunks(BATCH_MAX).map(<[_]>::to_vec).collect();
+                parts.into_iter().map(move |messages| Batch { lane, token, request, held, messages })
+            });
+            groups.collect::<Vec<_>>()
+        };
+        self.lanes.iter().flat_map(of).collect()
+    }
+
+    /// What receipts said after that, and how many attempts a message has.
+    pub fn receipts(&self) -> impl Iterator<Item = (LaneId, &[Receipt], u8)> {
+        let of = |(lane, known): (&LaneId, _)| (*lane, known);
+        self.lanes.iter().map(of).flat_map(|(lane, known): (_, &Known)| {
+            known.received.iter().map(move |(receipts, most)| (lane, receipts.as_slice(), *most))
+        })
     }
 
     /// Puts chunks in their places again, those first that came first; by their hashes it is known which are there. A chunk
@@ -319,7 +370,7 @@ impl Again {
 
 /// What the script answered.
 enum Written {
-    Done(u64),
+    Done(u64, u64),
     Differs,
     Missing,
 }
@@ -343,17 +394,12 @@ impl Known {
     }
 }
 
-async fn write(
-    connection: &mut Connection,
-    (lane, known): (LaneId, &Known),
-    now_ms: u64,
-    held: Option<Held>,
-    messages: &[(u32, Last)],
-) -> Result<Written, QueueError> {
-    let keys = LaneKeys::new(lane);
+async fn write(connection: &mut Connection, batch: &Batch, now_ms: u64) -> Result<Written, QueueError> {
+    let Batch { lane, token, request, held, messages } = batch;
+    let keys = LaneKeys::new(*lane);
     let mut call = script::REPLAY.prepare_invoke();
     call.key(&keys.meta).key(&keys.state).key(&keys.retry).key(&keys.log).key(&keys.doubt);
-    call.arg(known.token).arg(now_ms).arg(held.map_or(0, |held| held.first));
+    call.arg(token).arg(now_ms).arg(held.map_or(0, |held| held.first));
     call.arg(held.map(|held| held.tail.to_vec()).unwrap_or_default()).arg(reasons::OWNER_LOST);
     let mut packed = Vec::with_capacity(MESSAGE_BYTES * messages.len());
     for (index, last) in messages {
@@ -362,13 +408,16 @@ async fn write(
         #[allow(clippy::cast_precision_loss, reason = "wall milliseconds stay far below 2^53")]
         packed.extend_from_slice(&(last.due_ms as f64).to_le_bytes());
     }
-    call.arg(packed).arg(known.request);
+    call.arg(packed).arg(request);
     let reply: Vec<Value> = script::run(connection, &call).await?;
     let mut reply = reply.into_iter();
     let mut next = || reply.next().unwrap_or(Value::Nil);
     let strange = |error: redis::ParsingError| QueueError::Refused(error.to_string());
     match from_redis_value::<String>(next()).map_err(strange)?.as_str() {
-        "ok" => from_redis_value(next()).map(Written::Done).map_err(strange),
+        "ok" => {
+            let mut count = || from_redis_value(next()).map_err(strange);
+            Ok(Written::Done(count()?, count()?))
+        }
         "missing" => Ok(Written::Missing),
         _ => Ok(Written::Differs),
     }

@@ -100,7 +100,11 @@ fn forget(trial: &mut Trial, how: Forgetting) {
             exchange(&files, &right);
             exchange(&old, &files);
             let engines = 0..trial.settings.engines * usize::from(how == Forgetting::OldFilesAndEngines);
-            engines.clone().for_each(|at| drop(trial.fleet.kill(at)));
+            for at in engines.clone() {
+                if trial.fleet.kill(at).is_some() {
+                    trial.count("kill_engine");
+                }
+            }
             trial.store.up();
             engines.for_each(|at| trial.fleet.start(at, false));
         }

@@ -26,7 +26,7 @@ use settings::{Fsync, Kind, Settings};
 use trial::Trial;
 
 /// The trials of `make chaos`.
-const TRIALS: &str = "storm,everysec,cluster,failover";
+const TRIALS: &str = "storm,everysec,cluster,failover,forgetting";
 
 /// Runs a trial. Its verdict, with the promises that were not kept in `broken`.
 fn run(name: &str, settings: Settings, course: impl FnOnce(&mut Trial)) -> Value {

@@ -166,6 +166,25 @@ async fn a_forgotten_chunk_is_there_again_before_it_is_said_who_claimed_from_it(
 }
 
 #[tokio::test]
+async fn what_redis_forgot_is_written_again_by_one_who_has_nothing_more_to_ask() {
+    let mut lab = Lab::start().await;
+    lab.lane(id(0), 10).await;
+    lane::claim(&mut lab.redis, id(0), (1, 1), NOW_MS, (3, 0)).await.unwrap();
+    let run = async {
+        let then = dump(&mut lab).await;
+        let link = Link::new(lab.client.clone().remembering(Duration::from_secs(60)), timeouts(), |_| ());
+        let mut all = [settlement(1, 1, State::Accepted)];
+        link.call(async |redis| lane::settle(redis, id(0), &mut all).await).await.unwrap();
+        link.wrote(id(0), || Wrote::Settled(all.to_vec()));
+        forget(&mut lab, &then).await;
+        while stored(&mut lab.redis, id(0)).await.records[1].state != State::Accepted {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, tokio::task::LocalSet::new().run_until(run)).await.unwrap();
+}
+
+#[tokio::test]
 async fn another_chunk_in_the_same_place_is_left_alone() {
     let mut lab = Lab::start().await;
     lab.lane(id(0), 10).await;

@@ -1,11 +1,14 @@
 //! A random walk over one small lane, against the model on which the simulation runs: after every step all records,
 //! counters, due times and answers must be the model's.
 
+use carteiro::clock;
 use carteiro::domain::ids::{CampaignSeq, LaneId};
 use carteiro::domain::receipt::{Receipt, ReceiptKind};
-use carteiro::domain::record::{Settlement, State};
+use carteiro::domain::record::{Record, Settlement, State};
 use carteiro::queue::again::{self, Ask};
+use carteiro::queue::doubts::{self, Ending, Message};
 use carteiro::queue::lane::{self, Appended};
+use carteiro::queue::replay::{GIVEN_BACK, Recent, Wrote};
 use carteiro::queue::{QueueError, claims, erasure, receipt};
 use proptest::prelude::*;
 
@@ -45,6 +48,11 @@ enum Step {
     Unsent(Vec<(u32, u8)>),
     Suppress(Vec<u32>),
     Retry(u8),
+    /// Index, generation, state seen, state to be, attempts.
+    Resolve(Vec<(u32, u8, State, State, u8)>),
+    /// What is said again of messages: index, generation, state (15: given back), attempts, wait; under our token; the
+    /// last request.
+    Replay(Vec<(u32, u8, u8, u8, u64)>, bool, i64),
     /// What a process that restarts asks.
     LastRun,
 }
@@ -73,8 +81,35 @@ fn any_step() -> impl Strategy<Value = Step> {
         2 => prop::collection::vec(message(), 0..12).prop_map(Step::Unsent),
         1 => prop::collection::vec(0u32..40, 0..4).prop_map(Step::Suppress),
         1 => (0u8..5).prop_map(Step::Retry),
+        2 => prop::collection::vec(any_ending(), 0..8).prop_map(Step::Resolve),
+        2 => (prop::collection::btree_map(0u32..36, any_said(), 0..8), any::<bool>(), -1i64..2).prop_map(
+            |(said, ours, request)| {
+                let said = said.into_iter().map(|(at, (generation, state, attempt, wait))| (at, generation, state, attempt, wait));
+                Step::Replay(said.collect(), ours, request)
+            }
+        ),
         1 => Just(Step::LastRun),
     ]
+}
+
+fn any_ending() -> impl Strategy<Value = (u32, u8, State, State, u8)> {
+    use State::*;
+    let how = prop::sample::select(vec![
+        (InDoubt, Accepted),
+        (InDoubt, Waiting),
+        (InDoubt, Unresolved),
+        (Unresolved, Accepted),
+        (Unresolved, Waiting),
+        (Held, Unresolved),
+    ]);
+    (0u32..34, 0u8..4, how, 0u8..16)
+        .prop_map(|(index, generation, (seen, to), attempt)| (index, generation, seen, to, attempt))
+}
+
+/// Generation, state, attempts, wait.
+fn any_said() -> impl Strategy<Value = (u8, u8, u8, u64)> {
+    let state = prop::sample::select(vec![1u8, 1, 2, 3, 4, 5, 6, 8, 9, GIVEN_BACK]);
+    (1u8..5, state, 0u8..16, 0u64..40)
 }
 
 /// Of a few messages, so that several meet the same one; some of none that is there.
@@ -183,6 +218,50 @@ async fn adopt_step(walk: &mut Walk, lab: &mut Lab, newer: u64, sweep: bool) {
     }
 }
 
+async fn resolve_step(walk: &mut Walk, lab: &mut Lab, picks: &[(u32, u8, State, State, u8)]) {
+    let ending = |&(index, generation, state, to, attempt): &(u32, u8, State, State, u8)| {
+        let record = Record { state, attempt: 0, generation, reason: 0, flags: 0 };
+        Ending { seen: Message { index, record, since_ms: 0 }, to, attempt }
+    };
+    let endings: Vec<Ending> = picks.iter().map(ending).collect();
+    let changed = doubts::end(&mut lab.redis, walk.id, walk.now_ms, &endings).await.unwrap();
+    assert_eq!(changed, u64::from(walk.lane.resolve(walk.now_ms, &endings)));
+}
+
+async fn replay_step(
+    walk: &mut Walk,
+    lab: &mut Lab,
+    said: &[(u32, u8, u8, u8, u64)],
+    ours: bool,
+    request: i64,
+) {
+    let mut recent = Recent::new(std::time::Duration::from_secs(5));
+    let token = if ours { walk.lane.token } else { walk.lane.token + 7 };
+    let claimed = Wrote::Claimed { token, messages: Vec::new(), chunks: Vec::new() };
+    recent.push(clock::mono(), walk.id, claimed);
+    let request = walk.lane.request.saturating_add_signed(request);
+    for &(index, generation, state, attempt, wait) in said {
+        let wrote = match (State::from_number(state), state) {
+            (_, GIVEN_BACK) => Wrote::Released { request, messages: vec![(index, generation)] },
+            (_, 1) => {
+                Wrote::Claimed { token, messages: vec![(index, generation, attempt)], chunks: Vec::new() }
+            }
+            (state, _) => {
+                let (state, due_ms) = (state.unwrap(), walk.now_ms + wait);
+                let due_ms = if state == State::Waiting { due_ms } else { 0 };
+                Wrote::Settled(vec![Settlement { index, generation, state, attempt, reason: 3, due_ms }])
+            }
+        };
+        recent.push(clock::mono(), walk.id, wrote);
+    }
+    let again = recent.again();
+    let replayed = again.replay(&mut lab.redis, walk.now_ms).await.unwrap();
+    let expect: u32 = again.batches().iter().map(|batch| walk.lane.replay(batch, walk.now_ms)).sum();
+    let count = walk.lane.count();
+    let beyond = said.iter().filter(|one| one.0 >= count && one.2 != GIVEN_BACK).count() as u64;
+    assert_eq!((replayed.written, replayed.homeless, replayed.missing), (u64::from(expect), 0, beyond));
+}
+
 async fn last_run_step(walk: &mut Walk, lab: &mut Lab) {
     let claims = claims::of_run(&mut lab.redis, walk.id, claims::run()).await.unwrap();
     let claims = claims.map(|claims| (claims.token, claims.request, claims.sending));
@@ -254,6 +333,8 @@ async fn take(walk: &mut Walk, lab: &mut Lab, step: &Step) {
             let (end, expect) = walk.lane.retry_failed(0, 1000, *reason, walk.now_ms);
             assert_eq!((turned, end), (u64::from(expect), -1));
         }
+        Step::Resolve(picks) => resolve_step(walk, lab, picks).await,
+        Step::Replay(said, ours, request) => replay_step(walk, lab, said, *ours, *request).await,
         Step::LastRun => last_run_step(walk, lab).await,
     }
     assert_eq!(stored(&mut lab.redis, walk.id).await, walk.stored(), "after {step:?}");

@@ -47,10 +47,22 @@ pub(crate) enum Fault {
     HoursClosed,
     Suppressed,
     RetriedByOperator,
+    /// Redis came back without its last moments.
+    RedisForgot,
+    /// What it had forgotten of a lane was written again.
+    WrittenAgain,
+    /// Rows that it had forgotten took their places again.
+    AppendForgotten,
+    /// A release arrived when its message had been claimed again, or settled.
+    ReleaseTooLate,
+    /// A doubt was over, and its message is sent again.
+    DoubtSentAgain,
+    /// A doubt stood because no receipts came.
+    DoubtStood,
 }
 
 impl Fault {
-    pub(crate) const ALL: [Self; 35] = [
+    pub(crate) const ALL: [Self; 41] = [
         Self::Killed,
         Self::KilledWithinATurn,
         Self::RestartedGracefully,
@@ -86,11 +98,17 @@ impl Fault {
         Self::HoursClosed,
         Self::Suppressed,
         Self::RetriedByOperator,
+        Self::RedisForgot,
+        Self::WrittenAgain,
+        Self::AppendForgotten,
+        Self::ReleaseTooLate,
+        Self::DoubtSentAgain,
+        Self::DoubtStood,
     ];
 }
 
 /// The edges of the drawing of states in `domain::record` and `domain::receipt`. Each must be walked.
-pub(crate) const EDGES: [(Cause, State, State); 22] = [
+pub(crate) const EDGES: [(Cause, State, State); 29] = [
     (Cause::Claim, State::Queued, State::Sending),
     (Cause::Claim, State::Waiting, State::Sending),
     (Cause::Release, State::Sending, State::Queued),
@@ -113,6 +131,13 @@ pub(crate) const EDGES: [(Cause, State, State); 22] = [
     (Cause::Suppress, State::Queued, State::Suppressed),
     (Cause::Suppress, State::Waiting, State::Suppressed),
     (Cause::Retry, State::Failed, State::Waiting),
+    (Cause::Resolve, State::InDoubt, State::Unresolved),
+    (Cause::Resolve, State::InDoubt, State::Waiting),
+    (Cause::Receipt, State::Unresolved, State::Accepted),
+    (Cause::Replay, State::Queued, State::Sending),
+    (Cause::Replay, State::Queued, State::Accepted),
+    (Cause::Replay, State::Sending, State::Accepted),
+    (Cause::Replay, State::Sending, State::Queued),
 ];
 
 /// How often each thing goes wrong: events in a run, or so many in a thousand chances.
@@ -124,6 +149,7 @@ pub(crate) struct Ratios {
     pub(crate) freezes: u32,
     pub(crate) cut_offs: u32,
     pub(crate) redis_downs: u32,
+    pub(crate) forgets: u32,
     pub(crate) line_downs: u32,
     pub(crate) journal_fulls: u32,
     pub(crate) lane_moves: u32,
@@ -165,6 +191,7 @@ impl Ratios {
             freezes: some(4),
             cut_offs: some(3),
             redis_downs: some(3),
+            forgets: some(4),
             line_downs: some(2),
             journal_fulls: some(2),
             lane_moves: some(8),

@@ -10,6 +10,9 @@ use crate::node::Sent;
 use crate::store::{CAMPAIGNS, LANES, NUMBERS, PER_LANE, Store, campaign_of};
 use crate::world::SECOND_US;
 
+/// What Meta probably did not take is tried again after this at the earliest: the error table's wait.
+const DOUBTFUL_WAIT_MS: u64 = 60_000;
+
 /// What really became of one message.
 #[derive(Clone, Copy, Debug, Default)]
 struct Truth {
@@ -21,6 +24,8 @@ struct Truth {
     heard: bool,
     /// Generation of the attempt that reached the person.
     generation: u8,
+    /// How often it may reach the person once more: a doubt was over, by the rules.
+    pardoned: u32,
 }
 
 #[derive(Debug)]
@@ -28,8 +33,12 @@ pub(crate) struct Judge {
     pub(crate) wrong: Option<String>,
     truths: Vec<Truth>,
     loaded_ms: Vec<Vec<u64>>,
+    /// Rows that must be there.
+    there: [usize; LANES],
     limits: Vec<usize>,
     arrivals: [VecDeque<u64>; NUMBERS],
+    /// The latest send of each number of which a receipt was applied, in wall ms.
+    heard_ms: [u64; NUMBERS],
     paused: [bool; CAMPAIGNS],
     closed: [Vec<(u64, u64)>; CAMPAIGNS],
 }
@@ -46,8 +55,10 @@ impl Judge {
             wrong: None,
             truths: vec![Truth::default(); LANES * PER_LANE],
             loaded_ms: vec![Vec::new(); LANES],
+            there: [0; LANES],
             limits,
             arrivals: [const { VecDeque::new() }; NUMBERS],
+            heard_ms: [0; NUMBERS],
             paused: [false; CAMPAIGNS],
             closed: [const { Vec::new() }; CAMPAIGNS],
         }
@@ -58,8 +69,9 @@ impl Judge {
     }
 
     pub(crate) fn loaded(&mut self, lane: usize, rows: usize, now_ms: u64) {
-        let before = self.loaded_ms[lane].len();
-        self.loaded_ms[lane].resize(before + rows, now_ms);
+        self.there[lane] += rows;
+        let count = self.there[lane].max(self.loaded_ms[lane].len());
+        self.loaded_ms[lane].resize(count, now_ms);
     }
 
     pub(crate) fn loaded_ms(&self, lane: usize, index: u32) -> u64 {
@@ -139,27 +151,68 @@ impl Judge {
         let truth = &mut self.truths[at(sent.lane, sent.index)];
         truth.reached += 1;
         truth.generation = sent.generation;
-        if truth.reached > 1 {
+        if truth.reached > 1 + truth.pardoned {
             self.fail(format!("lane {} index {}: a person got it twice", sent.lane, sent.index));
         }
     }
 
+    /// A message in doubt since then is sent again: not before its wait, and not while receipts are silent.
+    pub(crate) fn sent_again(
+        &mut self,
+        (lane, index): (usize, u32),
+        number: usize,
+        since_ms: u64,
+        now_ms: u64,
+    ) {
+        let truth = &mut self.truths[at(lane, index)];
+        truth.pardoned += truth.reached.min(1);
+        let (heard, waited_ms) = (truth.heard, now_ms - since_ms);
+        if heard {
+            self.fail(format!("lane {lane} index {index}: sent again although its receipt had come"));
+        }
+        if waited_ms < DOUBTFUL_WAIT_MS || self.heard_ms[number] <= since_ms {
+            let heard_ms = self.heard_ms[number];
+            self.fail(format!(
+                "lane {lane} index {index}: in doubt since {since_ms}, sent again after {waited_ms} ms, number {number} \
+                 heard of {heard_ms}"
+            ));
+        }
+    }
+
+    /// Redis has forgotten what was loaded beyond this.
+    pub(crate) fn unloaded(&mut self, lane: usize, rows: usize) {
+        self.there[lane] = rows;
+    }
+
+    /// A request leaves before its process knows that Redis forgot who claimed it.
+    pub(crate) fn written_unseen(&mut self, sent: &Sent) {
+        self.truths[at(sent.lane, sent.index)].written += 1;
+    }
+
     /// A receipt was applied.
-    pub(crate) fn received(&mut self, lane: usize, receipt: &Receipt, outcome: Outcome) {
+    pub(crate) fn received(
+        &mut self,
+        (lane, number): (usize, usize),
+        sent_ms: u64,
+        receipt: &Receipt,
+        outcome: Outcome,
+    ) {
+        self.heard_ms[number] = self.heard_ms[number].max(sent_ms);
         let truth = &mut self.truths[at(lane, receipt.index)];
         let positive = receipt.kind != ReceiptKind::Failed;
+        let pardoned = truth.pardoned > 0;
         truth.heard |= positive && truth.reached > 0 && truth.generation == receipt.generation;
         if outcome.nowhere {
             self.fail(format!("lane {lane}: a receipt of a message that is not there: {receipt:?}"));
         }
-        if outcome.twice {
+        if outcome.twice && !pardoned {
             self.fail(format!("lane {lane}: receipts say that it arrived twice: {receipt:?}"));
         }
     }
 
     /// Nothing of a lane is lost: what may be sent can be found, and all that was loaded is there.
     pub(crate) fn look_at(&mut self, lane: usize, model: &LaneModel) {
-        if model.records.len() < self.loaded_ms[lane].len() {
+        if model.records.len() < self.there[lane] {
             self.fail(format!("lane {lane}: loaded messages are gone"));
         }
         for (index, record) in (0u32..).zip(&model.records) {
@@ -186,8 +239,8 @@ impl Judge {
                 let truth = self.truths[at(lane, index)];
                 let right = match record.state {
                     State::Accepted | State::Held => truth.written > 0,
-                    State::Failed | State::InDoubt => !truth.heard,
-                    State::Expired | State::Suppressed => truth.reached == 0,
+                    State::Failed | State::Unresolved => !truth.heard,
+                    State::Expired | State::Suppressed => truth.reached <= truth.pardoned,
                     _ => false,
                 };
                 if !right {

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use carteiro::domain::receipt::{Receipt, ReceiptKind};
 use carteiro::policy::classify::{ErrorTable, Kind, Local, Reply, ReplyBody, Verdict};
+use carteiro::queue::replay::Wrote;
 use rand::RngExt;
 
 use crate::faults::Fault;
 use crate::node::Sent;
+use crate::store::ATTEMPTS;
 use crate::world::{Event, NodeEvent, SECOND_US, World};
 
 /// Verdicts of the real table on what this API answers.
@@ -40,6 +42,12 @@ static VERDICTS: LazyLock<Verdicts> = LazyLock::new(|| {
 fn error(code: i64) -> Verdict {
     let body = ReplyBody::Error { code, is_transient: None };
     VERDICTS.table.classify(&Reply { http_status: 400, body, retry_after: None })
+}
+
+/// How long a message waits of which Meta said that it probably did not take it.
+pub(crate) fn doubtful_wait(reason: u8) -> Option<Duration> {
+    let row = VERDICTS.table.reason(reason).filter(|row| row.kind == Kind::Doubtful);
+    row.and_then(|row| row.wait).map(|wait| wait.min)
 }
 
 pub(crate) fn never_begun() -> Verdict {
@@ -149,8 +157,9 @@ impl World {
             if self.chance(ratios.webhook_lost, Fault::WebhookLost) {
                 continue;
             }
-            let hook =
-                Hook { lane: sent.lane, index: sent.index, generation: sent.generation, kind, code: failed };
+            let Sent { lane, index, generation, number, .. } = *sent;
+            let sent_ms = self.wall_ms();
+            let hook = Hook { lane, index, generation, kind, code: failed, number, sent_ms };
             let twice = self.chance(ratios.webhook_twice, Fault::WebhookTwice);
             for copy in 0..=u64::from(twice) {
                 self.hooks += 1;
@@ -165,11 +174,13 @@ impl World {
             (0..self.nodes.len()).filter(|at| self.nodes[*at].listens(self.now)).collect();
         let refused = self.ratios.webhook_refused;
         let refused = self.chance(refused, Fault::WebhookRefused);
-        let reached = !listening.is_empty() && !refused && self.store.up;
+        let at = self.rng.random_range(0..listening.len().max(1));
+        let at = listening.get(at).copied().filter(|_| !refused && self.store.up);
+        let at = at.filter(|at| self.is_synced(*at) || self.write_again(*at));
         // The process may die between Redis and its answer, or the answer is lost: Meta asks again.
         let answer_lost = self.ratios.answer_lost;
-        if reached {
-            self.receive(hook);
+        if let Some(at) = at {
+            self.receive(at, hook);
             if !self.chance(answer_lost, Fault::RedisAnswerLost) {
                 self.hooks -= 1;
                 return;
@@ -180,8 +191,8 @@ impl World {
     }
 
     /// The intake writes a receipt, by the real table.
-    fn receive(&mut self, hook: Hook) {
-        let Hook { lane, index, generation, kind, code } = hook;
+    fn receive(&mut self, at: usize, hook: Hook) {
+        let Hook { lane, index, generation, kind, code, number, sent_ms } = hook;
         let mut receipt = Receipt { index, generation, kind, again: false, reason: 0, due_ms: 0 };
         if let (ReceiptKind::Failed, Some(code)) = (kind, code) {
             let body = ReplyBody::Error { code, is_transient: None };
@@ -193,7 +204,13 @@ impl World {
         }
         let version = self.store.version;
         let outcome = self.store.receive(lane, receipt);
-        self.judge.received(lane, &receipt, outcome);
+        if outcome.nowhere && self.forgot_at.is_some_and(|then| self.now < then + 3 * SECOND_US) {
+            // Its row is not there again yet: a receipt that nobody can place is passed over.
+            return;
+        }
+        self.nodes[at].kept(self.now, lane, Wrote::Received(vec![receipt], ATTEMPTS));
+        self.store.heard[number] = self.store.heard[number].max(Some(sent_ms));
+        self.judge.received((lane, number), sent_ms, &receipt, outcome);
         self.look_at(lane);
         if self.store.version != version {
             self.announce();
@@ -209,4 +226,7 @@ pub(crate) struct Hook {
     generation: u8,
     kind: ReceiptKind,
     code: Option<i64>,
+    /// Who sent it, and when, in wall ms.
+    number: usize,
+    sent_ms: u64,
 }

@@ -38,10 +38,22 @@ pub(crate) enum Mutant {
     AcknowledgedTooEarly,
     /// Retries are forgotten by a release.
     ReleaseForgetsRetry,
+    /// What Redis forgot is not written again.
+    ForgottenStaysForgotten,
+    /// Chunks that are missing are not waited for when it is said who claimed from them.
+    ChunksAreNotAwaited,
+    /// A number that Redis wrongly takes for ours is left as it is.
+    StraysAreKept,
+    /// After a failover numbers are granted at once.
+    NoGrace,
+    /// The clock of a doubt runs although no receipts come.
+    DoubtClockNeverStands,
+    /// What Meta probably did not take is tried again at once.
+    DoubtDoesNotWait,
 }
 
 impl Mutant {
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 18] = [
         Self::SettleIgnoresGeneration,
         Self::ClaimIgnoresToken,
         Self::AdoptLeavesSending,
@@ -54,6 +66,12 @@ impl Mutant {
         Self::BegunIsGivenBack,
         Self::AcknowledgedTooEarly,
         Self::ReleaseForgetsRetry,
+        Self::ForgottenStaysForgotten,
+        Self::ChunksAreNotAwaited,
+        Self::StraysAreKept,
+        Self::NoGrace,
+        Self::DoubtClockNeverStands,
+        Self::DoubtDoesNotWait,
     ];
 
     pub(crate) fn claim(mutant: Option<Self>, lane: &LaneModel, (token, request): Asked) -> Asked {
@@ -73,6 +91,10 @@ impl Mutant {
             Self::ReceiptLowersState => (ratios.given_up, ratios.webhook_late) = (200, 300),
             Self::LeaseIsIgnored => ratios.freezes = 8,
             Self::AcknowledgedTooEarly => ratios.pauses = 3,
+            Self::ForgottenStaysForgotten | Self::ChunksAreNotAwaited => ratios.forgets = 8,
+            Self::StraysAreKept | Self::NoGrace => (ratios.forgets, ratios.restarts) = (8, 4),
+            Self::DoubtClockNeverStands => (ratios.server_error, ratios.webhook_lost) = (150, 900),
+            Self::DoubtDoesNotWait => (ratios.server_error, ratios.webhook_late) = (150, 700),
             _ => {}
         }
     }

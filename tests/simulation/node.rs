@@ -2,6 +2,8 @@
 //! Redis until it has answered, connections with a gate, a journal, the lease.
 
 mod control;
+mod doubts;
+mod forgetting;
 mod orders;
 mod ownership;
 #[path = "../../src/app/ownership/state.rs"]
@@ -9,6 +11,7 @@ mod state;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
+use std::time::Duration;
 
 use carteiro::clock::{Mono, WallMs};
 use carteiro::domain::ids::{LaneId, NumberId};
@@ -16,6 +19,7 @@ use carteiro::policy::shard::{
     CampaignSetup, FlightId, Input, LaneView, Message, NumberSetup, Output, Shard,
 };
 use carteiro::queue::lane::Standing;
+use carteiro::queue::replay::Recent;
 use rand::RngExt;
 
 use self::control::{News, Task};
@@ -27,6 +31,9 @@ use crate::world::{Event, NodeEvent, SECOND_US, World, mono};
 
 /// From the end of a turn to the first byte of its requests.
 const WRITE_US: u64 = 100;
+
+/// How much of what it wrote a process can write again.
+const REMEMBERED: Duration = Duration::from_secs(15);
 
 /// How a process stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +81,11 @@ pub(crate) struct Node {
     /// It dies after so many more orders.
     pub(crate) dies_after: Option<u32>,
     shard: Shard<()>,
+    /// Which Redis its links have found, and what they wrote lately.
+    pub(crate) epoch: u32,
+    recent: Recent,
+    /// When something last left through each number, in wall ms.
+    left: [Option<u64>; NUMBERS],
     timer_at: u64,
     calls: Vec<Option<Pending>>,
     free: Vec<u32>,
@@ -133,6 +145,9 @@ impl Node {
             journal_full_until: 0,
             dies_after: None,
             shard: Shard::new(crate::world::shard_config(), seed),
+            epoch: 0,
+            recent: Recent::new(REMEMBERED),
+            left: [None; NUMBERS],
             timer_at: u64::MAX,
             calls: Vec::new(),
             free: Vec::new(),
@@ -225,6 +240,7 @@ impl World {
         (node.holdings.outside, node.holdings.incarnation) = (true, format!("i{at}x{life}"));
         node.holdings.offers = self.offers.clone();
         node.last = last;
+        node.epoch = self.store.epoch;
         self.nodes[at] = node;
         match &self.nodes[at].last {
             Some(last) => {
@@ -247,6 +263,7 @@ impl World {
         }
         node.phase = Phase::Dead;
         node.life += 1;
+        self.died_at = self.now;
         let wait = self.rng.random_range(50_000..4 * SECOND_US);
         self.later(wait, Event::Start(at));
     }
@@ -262,7 +279,8 @@ impl World {
             match self.nodes[at].shard.poll() {
                 Output::Sleep(until) => return self.set_timer(at, until),
                 output => {
-                    if let Some(left) = self.nodes[at].dies_after.as_mut() {
+                    let behind = self.is_behind();
+                    if let Some(left) = self.nodes[at].dies_after.as_mut().filter(|_| !behind) {
                         *left = left.saturating_sub(1);
                         if *left == 0 {
                             self.tally.fault(Fault::KilledWithinATurn);
@@ -358,8 +376,15 @@ impl World {
             return self.node_later(at, 0, NodeEvent::Replied(flight, crate::meta::never_begun(), false));
         }
         let owner = self.store.own.owner(&self.numbers[sent.number]) == Some(node.name.as_str());
+        let owner = owner || self.owns_for_itself(at, sent.number);
         let record = self.store.lanes[sent.lane].lane.records.get(sent.index as usize);
-        self.judge.written(&sent, owner, record);
+        if self.is_synced(at) {
+            self.judge.written(&sent, owner, record);
+        } else {
+            self.judge.written_unseen(&sent);
+        }
+        let now_ms = self.wall_ms();
+        self.nodes[at].left[sent.number] = Some(now_ms);
         if self.line_down {
             return self.node_later(
                 at,
@@ -426,6 +451,8 @@ impl World {
             }
             NodeEvent::MoveLane(lane, to) => self.move_lane(at, lane, to),
             NodeEvent::Leave => self.leave(at),
+            NodeEvent::Doubts => self.look_at_doubts(at),
+            NodeEvent::Touch => self.call(at, Call::Ping),
             NodeEvent::Seen(seen) => self.tell_all(at, &seen),
         }
     }

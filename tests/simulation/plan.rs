@@ -9,7 +9,7 @@ use crate::store::{CAMPAIGNS, LANES, NUMBERS, PER_LANE, campaign_of};
 use crate::world::{Event, NODES, NodeEvent, SECOND_US, World};
 
 /// Rows of one append.
-const CHUNK: usize = 5;
+pub(crate) const CHUNK: usize = 5;
 
 /// How often an operator lets go on what was halted.
 const RESUMED_EVERY_US: u64 = 7 * SECOND_US;
@@ -24,6 +24,9 @@ pub(crate) enum Chaos {
     CutOff(usize, u64),
     RedisDown(u64),
     RedisUp,
+    /// Redis is to have this when it forgets.
+    Remember,
+    Forget(u64),
     LineDown(u64),
     LineUp,
     JournalFull(usize, u64),
@@ -36,6 +39,7 @@ pub(crate) enum Chaos {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Deed {
     Load(usize, usize),
+    LoadAgain,
     Restart(usize),
     MoveLane(usize, usize),
     Pause(usize, u64),
@@ -49,6 +53,14 @@ pub(crate) enum Deed {
 
 /// A kind of trouble at a process, for so long, or after so many orders.
 type Draw = fn(usize, u64, u32) -> Chaos;
+
+pub(crate) fn hashes_of(chunk: usize) -> Vec<u64> {
+    (chunk * CHUNK..(chunk + 1) * CHUNK).map(|row| row as u64).collect()
+}
+
+pub(crate) fn tag_of(lane: usize, chunk: usize) -> u64 {
+    (lane * 100 + chunk) as u64
+}
 
 impl World {
     /// Draws the whole run.
@@ -118,6 +130,12 @@ impl World {
             (ratios.journal_fulls, |at, rest, _| Chaos::JournalFull(at, rest), 5 * SECOND_US),
             (ratios.connection_closed, |at, _, _| Chaos::CloseIdle(at), 1),
         ];
+        for _ in 0..ratios.forgets {
+            let (when, behind) = (self.when(ends), self.rng.random_range(1..2 * SECOND_US));
+            let rest = self.rng.random_range(10_000..SECOND_US);
+            self.at(when.saturating_sub(behind), Event::Chaos(Chaos::Remember));
+            self.at(when, Event::Chaos(Chaos::Forget(rest)));
+        }
         for (count, chaos, longest) in all {
             for _ in 0..count {
                 let (when, at) = (self.when(ends), self.rng.random_range(0..NODES));
@@ -129,6 +147,12 @@ impl World {
 
     pub(crate) fn chaos(&mut self, chaos: Chaos) {
         if self.healed_at.is_some() && !matches!(chaos, Chaos::RedisUp | Chaos::LineUp) {
+            return;
+        }
+        let hurts =
+            matches!(chaos, Chaos::Kill(_) | Chaos::Freeze(..) | Chaos::CutOff(..) | Chaos::RedisDown(_));
+        // What Redis forgot is promised while its writers live to say it again.
+        if hurts && self.is_behind() {
             return;
         }
         match chaos {
@@ -152,6 +176,8 @@ impl World {
                 self.later(rest, Event::Chaos(Chaos::RedisUp));
             }
             Chaos::RedisUp => self.store.up = true,
+            Chaos::Remember => self.remember(),
+            Chaos::Forget(rest) => self.forget(rest),
             Chaos::LineDown(rest) => {
                 self.tally.fault(Fault::LineDown);
                 self.line_down = true;
@@ -196,12 +222,14 @@ impl World {
     pub(crate) fn deed(&mut self, deed: Deed) {
         match deed {
             Deed::Look => self.later(SECOND_US, Event::Deed(Deed::Look)),
+            Deed::Restart(_) if self.is_behind() => {}
             Deed::Restart(at) => self.node_later(at, 0, NodeEvent::Leave),
             Deed::MoveLane(lane, to) => {
                 (0..NODES).for_each(|at| self.node_later(at, 0, NodeEvent::MoveLane(lane, to)));
             }
             _ if !self.reached_redis(deed) => {}
             Deed::Load(lane, chunk) => self.load(lane, chunk),
+            Deed::LoadAgain => self.load_again(),
             Deed::Pause(campaign, rest) => self.pause(campaign, rest),
             Deed::IsPaused(campaign, version, until) => self.is_paused(campaign, version, until),
             Deed::Resume(campaign) => {
@@ -240,11 +268,13 @@ impl World {
     }
 
     fn load(&mut self, lane: usize, chunk: usize) {
-        let hashes: Vec<u64> = (chunk * CHUNK..(chunk + 1) * CHUNK).map(|row| row as u64).collect();
+        let hashes = hashes_of(chunk);
         let now_ms = self.wall_ms();
+        if self.load_behind {
+            return self.later(SECOND_US / 10, Event::Deed(Deed::Load(lane, chunk)));
+        }
         let count = self.store.lanes[lane].lane.count();
-        let tag = (lane * 100 + chunk) as u64;
-        match self.store.lanes[lane].lane.append(tag, &hashes) {
+        match self.store.lanes[lane].lane.append(tag_of(lane, chunk), &hashes) {
             Ok(first) if first == count => self.judge.loaded(lane, CHUNK, now_ms),
             Ok(_) => self.tally.fault(Fault::AppendAskedAgain),
             Err(known) => self.judge.fail(format!("rows {known:?} of lane {lane} are there already")),
@@ -253,6 +283,7 @@ impl World {
         if self.chance(lost, Fault::RedisAnswerLost) {
             return self.later(SECOND_US / 5, Event::Deed(Deed::Load(lane, chunk)));
         }
+        self.appended.push((lane, chunk));
         self.store.campaigns[campaign_of(lane)].grown += 1;
         self.changed();
         if chunk + 1 < PER_LANE / CHUNK {

@@ -1,12 +1,14 @@
 //! Redis: lanes, ownership, campaigns and halts, and the calls on them. Each call is carried out wholly or not at all, as
 //! a script is.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use carteiro::domain::ids::{CampaignSeq, LaneId, NumberId};
 use carteiro::domain::receipt::{Outcome, Receipt};
 use carteiro::domain::record::{Record, Settlement, State};
+use carteiro::policy::doubt::Hearing;
+use carteiro::queue::doubts::{Ending, Message};
 use carteiro::queue::lane::Standing;
 use carteiro::queue::owner::{Ask, Beat, Renewal};
 
@@ -115,6 +117,15 @@ pub(crate) enum Call {
         to: usize,
     },
     Halt(Halt),
+    /// Nothing: whoever asks hears whether Redis is another one.
+    Ping,
+    /// Messages in doubt on these numbers, and what is known of their receipts.
+    Doubts(Vec<usize>),
+    NoteHearings(Vec<(usize, Hearing)>),
+    EndDoubts {
+        lane: usize,
+        endings: Vec<Ending>,
+    },
     LastRun {
         run: u64,
     },
@@ -171,36 +182,58 @@ pub(crate) enum Answer {
     Settled,
     Reassigned,
     Halted,
+    Done,
+    Doubts(Vec<Doubted>),
     LastRun(Vec<Left>),
 }
 
-#[derive(Debug)]
+/// What is in doubt on one number, by lane, and what is known of its receipts.
+#[derive(Clone, Debug)]
+pub(crate) struct Doubted {
+    pub(crate) number: usize,
+    pub(crate) heard_ms: Option<u64>,
+    pub(crate) hearing: Hearing,
+    pub(crate) lanes: Vec<(usize, Vec<Message>)>,
+}
+
+#[derive(Clone, Debug)]
 pub(crate) struct Stored {
     pub(crate) lane: LaneModel,
     pub(crate) number: usize,
+    /// Since when messages are in doubt, in wall ms.
+    pub(crate) since: BTreeMap<u32, u64>,
 }
 
 #[derive(Debug)]
 pub(crate) struct Store {
     pub(crate) up: bool,
+    /// How often it began anew without its last moments.
+    pub(crate) epoch: u32,
     pub(crate) own: OwnModel,
     pub(crate) lanes: Vec<Stored>,
     pub(crate) version: u64,
     pub(crate) campaigns: [CampaignRow; CAMPAIGNS],
     pub(crate) halts: BTreeSet<Halt>,
+    /// Of each number: the latest send that a receipt spoke of, in wall ms, and what its owners noted.
+    pub(crate) heard: [Option<u64>; NUMBERS],
+    pub(crate) hearings: [Hearing; NUMBERS],
     pub(crate) mutant: Option<Mutant>,
 }
 
 impl Store {
     pub(crate) fn new(mutant: Option<Mutant>) -> Self {
-        let lane = |at: usize| Stored { lane: LaneModel::default(), number: at % NUMBERS };
+        let lane =
+            |at: usize| Stored { lane: LaneModel::default(), number: at % NUMBERS, since: BTreeMap::new() };
         Self {
             up: true,
+            epoch: 0,
             own: OwnModel::default(),
             lanes: (0..LANES).map(lane).collect(),
             version: 1,
             campaigns: [CampaignRow { running: true, grown: 0 }; CAMPAIGNS],
             halts: BTreeSet::new(),
+            heard: [None; NUMBERS],
+            hearings: Default::default(),
             mutant,
         }
     }
@@ -254,6 +287,25 @@ impl Store {
                 self.version += 1;
                 Answer::Halted
             }
+            Call::Ping => Answer::Done,
+            Call::Doubts(numbers) => {
+                Answer::Doubts(numbers.iter().map(|number| self.doubted(*number)).collect())
+            }
+            Call::NoteHearings(all) => {
+                all.iter().for_each(|(number, one)| self.hearings[*number] = one.clone());
+                Answer::Done
+            }
+            Call::EndDoubts { lane, endings } => {
+                let again = endings.iter().any(|one| one.to == State::Waiting);
+                let campaign = campaign_of(*lane);
+                let lane = &mut self.lanes[*lane].lane;
+                let ended = lane.resolve(sent_ms, endings);
+                if again && ended > 0 {
+                    self.campaigns[campaign].grown += 1;
+                    self.version += 1;
+                }
+                Answer::Done
+            }
             Call::LastRun { run } => Answer::LastRun(self.left(*run)),
         }
     }
@@ -268,6 +320,31 @@ impl Store {
             self.version += 1;
         }
         outcome
+    }
+
+    /// Whether a message was claimed again or settled since this claim.
+    pub(crate) fn is_another_claim(&self, lane: usize, (index, generation): (u32, u8)) -> bool {
+        let record = self.lanes[lane].lane.records.get(index as usize);
+        record.is_some_and(|one| one.state != State::Sending || one.generation != generation)
+    }
+
+    fn doubted(&self, number: usize) -> Doubted {
+        let in_doubt = |stored: &Stored| {
+            let message = |(index, since_ms): (&u32, &u64)| Message {
+                index: *index,
+                record: stored.lane.records[*index as usize],
+                since_ms: *since_ms,
+            };
+            stored.since.iter().map(message).collect::<Vec<_>>()
+        };
+        let ours = self.lanes.iter().enumerate().filter(|(_, stored)| stored.number == number);
+        let lanes = ours.map(|(at, stored)| (at, in_doubt(stored)));
+        Doubted {
+            number,
+            heard_ms: self.heard[number],
+            hearing: self.hearings[number].clone(),
+            lanes: lanes.filter(|(_, messages)| !messages.is_empty()).collect(),
+        }
     }
 
     fn left(&self, run: u64) -> Vec<Left> {
@@ -288,8 +365,9 @@ impl Store {
         View { version: self.version, campaigns: self.campaigns, halts: self.halts.clone(), lanes }
     }
 
-    /// Whether a message is queued, waiting or sending.
+    /// Whether a message is queued, waiting, sending or in doubt.
     pub(crate) fn open(&self) -> bool {
-        self.lanes.iter().flat_map(|stored| &stored.lane.records).any(|record| record.state.open())
+        let open = |record: &Record| record.state.open() || record.state == State::InDoubt;
+        self.lanes.iter().flat_map(|stored| &stored.lane.records).any(open)
     }
 }

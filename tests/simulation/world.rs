@@ -10,6 +10,7 @@ use carteiro::clock::{Mono, WallMs};
 use carteiro::config::BreakerConfig;
 use carteiro::domain::campaign::RetryPolicy;
 use carteiro::domain::ids::{CampaignSeq, NumberId};
+use carteiro::domain::record::State;
 use carteiro::policy::adapt::AdaptConfig;
 use carteiro::policy::classify::Verdict;
 use carteiro::policy::pace::Exactness;
@@ -20,18 +21,19 @@ use rand::{RngExt, SeedableRng};
 
 use crate::faults::{Fault, Ratios, Tally};
 use crate::judge::Judge;
-use crate::lane_model::Moved;
+use crate::lane_model::{Cause, Moved};
 use crate::meta::Hook;
 use crate::mutants::Mutant;
 use crate::node::{Node, Sent};
+use crate::own_model::OwnModel;
 use crate::plan::{Chaos, Deed};
-use crate::store::{ATTEMPTS, Answer, CAMPAIGNS, Call, NUMBERS, PER_LANE, Store, View};
+use crate::store::{ATTEMPTS, Answer, CAMPAIGNS, Call, NUMBERS, PER_LANE, Store, Stored, View};
 
 pub(crate) const NODES: usize = 3;
 pub(crate) const SECOND_US: u64 = 1_000_000;
 
 /// Wall time at the start of every run.
-const EPOCH_MS: u64 = 1_800_000_000_000;
+pub(crate) const EPOCH_MS: u64 = 1_800_000_000_000;
 
 /// Events of a run at most: beyond it something goes round.
 const EVENTS_MAX: u64 = 2_000_000;
@@ -62,6 +64,10 @@ pub(crate) enum NodeEvent {
     CloseIdle,
     MoveLane(usize, usize),
     Leave,
+    /// Looks at messages in doubt.
+    Doubts,
+    /// Hears whether Redis is another one.
+    Touch,
 }
 
 #[derive(Debug)]
@@ -75,6 +81,8 @@ pub(crate) enum Event {
         id: Option<u32>,
         call: Rc<Call>,
         sent_ms: u64,
+        /// Which Redis it was sent to.
+        epoch: u32,
     },
     Request(Sent),
     Hook(Hook, u32),
@@ -133,6 +141,22 @@ pub(crate) struct World {
     pub(crate) validity: [Duration; CAMPAIGNS],
     /// When the faults stopped.
     pub(crate) healed_at: Option<u64>,
+    /// What Redis will have when it forgets.
+    pub(crate) past: Option<Past>,
+    /// When a process last died, and when Redis last forgot.
+    pub(crate) died_at: u64,
+    pub(crate) forgot_at: Option<u64>,
+    /// Chunks that were acknowledged to their load, and whether it has to look whether they are there.
+    pub(crate) appended: Vec<(usize, usize)>,
+    pub(crate) load_behind: bool,
+}
+
+/// Redis as it was.
+#[derive(Debug)]
+pub(crate) struct Past {
+    pub(crate) at: u64,
+    pub(crate) lanes: Vec<Stored>,
+    pub(crate) own: OwnModel,
 }
 
 pub(crate) fn mono(us: u64) -> Mono {
@@ -155,6 +179,10 @@ pub(crate) fn shard_config() -> ShardConfig {
         adapt: AdaptConfig { decrease: 0.7, increase_per_s: 0.01, floor: 0.05 },
         guaranteed_share: 0.1,
     }
+}
+
+fn one_open(record: &carteiro::domain::record::Record) -> bool {
+    record.state.open() || record.state == State::InDoubt
 }
 
 impl World {
@@ -188,6 +216,11 @@ impl World {
             line_down: false,
             validity: [Duration::from_secs(86_400), short.unwrap_or(Duration::from_secs(86_400))],
             healed_at: None,
+            past: None,
+            died_at: 0,
+            forgot_at: None,
+            appended: Vec::new(),
+            load_behind: false,
             rng,
         };
         world.plan();
@@ -230,7 +263,10 @@ impl World {
     fn unfinished(&self) -> String {
         let mut all = String::new();
         for (at, stored) in self.store.lanes.iter().enumerate() {
-            for (index, record) in (0u32..).zip(&stored.lane.records).filter(|(_, one)| one.state.open()) {
+            for (index, record) in (0u32..).zip(&stored.lane.records) {
+                if !one_open(record) {
+                    continue;
+                }
                 let due = stored.lane.retry.get(&index);
                 let _infallible = write!(all, "lane {at} index {index} {record:?} due {due:?}; ");
             }
@@ -258,7 +294,9 @@ impl World {
                     self.start(at);
                 }
             }
-            Event::Arrive { from, id, call, sent_ms } => self.arrive(from, id, &call, sent_ms),
+            Event::Arrive { from, id, call, sent_ms, epoch } => {
+                self.arrive(from, id, &call, (sent_ms, epoch));
+            }
             Event::Request(sent) => self.request(&sent),
             Event::Hook(hook, tries) => self.hook(hook, tries),
             Event::Chaos(chaos) => self.chaos(chaos),
@@ -309,8 +347,19 @@ impl World {
     /// What must hold of a lane after every call.
     pub(crate) fn look_at(&mut self, lane: usize) {
         let mut moved = std::mem::take(&mut self.store.lanes[lane].lane.moved);
-        for Moved { cause, from, to, .. } in &moved {
+        let now_ms = self.wall_ms();
+        for Moved { cause, index, from, to } in &moved {
             self.tally.edge((*cause, *from, *to));
+            let stored = &mut self.store.lanes[lane];
+            if (*cause, *to) == (Cause::Resolve, State::Waiting) {
+                self.tally.fault(Fault::DoubtSentAgain);
+                let since_ms = stored.since.get(index).copied().unwrap_or(now_ms);
+                self.judge.sent_again((lane, *index), stored.number, since_ms, now_ms);
+            }
+            match to {
+                State::InDoubt => drop(stored.since.insert(*index, now_ms)),
+                _ => drop(stored.since.remove(index)),
+            }
         }
         if !moved.is_empty() {
             self.judge.look_at(lane, &self.store.lanes[lane].lane);

@@ -3,9 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use carteiro::domain::receipt::{Outcome, Receipt};
+use carteiro::domain::receipt::{Outcome, Receipt, aged};
 use carteiro::domain::record::{GENERATION_MAX, Record, Settlement, State};
+use carteiro::queue::doubts::Ending;
 use carteiro::queue::lane::{Standing, reasons};
+use carteiro::queue::replay::{Batch, GIVEN_BACK, Last};
 
 /// What moved a message from one state to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -18,6 +20,8 @@ pub(crate) enum Cause {
     Unsent,
     Suppress,
     Retry,
+    Resolve,
+    Replay,
 }
 
 /// One message that changed its state.
@@ -57,6 +61,9 @@ pub(crate) struct LaneModel {
     asked_due: Vec<u32>,
     tag: Option<(u64, u32)>,
     seen: BTreeSet<u64>,
+    /// The dedup hash of each row, and where each chunk begins.
+    pub(crate) rows: Vec<u64>,
+    pub(crate) chunks: BTreeMap<u32, u32>,
     sending: u32,
     /// What changed since somebody looked.
     pub(crate) moved: Vec<Moved>,
@@ -100,6 +107,8 @@ impl LaneModel {
         }
         let first = self.count();
         self.seen.extend(hashes);
+        self.rows.extend(hashes);
+        self.chunks.insert(first, u32::try_from(hashes.len()).unwrap());
         self.records.resize(self.records.len() + hashes.len(), Record::FRESH);
         self.tag = Some((tag, first));
         Ok(first)
@@ -319,6 +328,68 @@ impl LaneModel {
         (if upto >= self.next { -1 } else { i64::from(upto) }, turned)
     }
 
+    /// Ends doubts, and what Meta holds, as they were seen. How many changed.
+    pub(crate) fn resolve(&mut self, now_ms: u64, endings: &[Ending]) -> u32 {
+        let mut changed = 0;
+        for Ending { seen, to, attempt } in endings {
+            let known = |one: &Record| {
+                let same = one.state == seen.record.state && one.generation == seen.record.generation;
+                same && (*to != State::Waiting || one.generation < GENERATION_MAX)
+            };
+            let Some(record) = self.at(seen.index).filter(known) else { continue };
+            let reason = match record.state {
+                _ if *to == State::Accepted => 0,
+                State::Held => reasons::HELD_UNHEARD,
+                _ => record.reason,
+            };
+            let ended = Record { state: *to, attempt: *attempt, reason, ..record };
+            self.put(seen.index, ended, Cause::Resolve);
+            if *to == State::Waiting {
+                self.retry.insert(seen.index, now_ms);
+            }
+            changed += 1;
+        }
+        changed
+    }
+
+    /// Writes again what was forgotten. How many records were behind.
+    pub(crate) fn replay(&mut self, batch: &Batch, now_ms: u64) -> u32 {
+        let ours = self.token == batch.token;
+        let forgot_release = ours && self.request < batch.request;
+        let (mut written, mut end) = (0, 0);
+        for &(index, last) in &batch.messages {
+            let Some(record) = self.at(index) else { continue };
+            if last.state == GIVEN_BACK {
+                let forgotten = record.state == State::Sending && record.generation == last.generation;
+                if forgotten && forgot_release {
+                    let generation = record.generation - 1;
+                    self.put(index, Record { state: State::Queued, generation, ..record }, Cause::Replay);
+                    self.retry.insert(index, now_ms);
+                    written += 1;
+                }
+                continue;
+            }
+            end = end.max(index + 1);
+            let state = State::from_number(last.state).unwrap();
+            if let Some(after) = replayed(record, state, &last, ours) {
+                self.put(index, after, Cause::Replay);
+                if after.state == State::Waiting {
+                    self.retry.insert(index, last.due_ms);
+                }
+                written += 1;
+            }
+        }
+        if end > self.next {
+            for index in self.next..end {
+                if self.records[index as usize] == Record::FRESH {
+                    self.retry.insert(index, now_ms);
+                }
+            }
+            self.next = end;
+        }
+        written
+    }
+
     /// What a run is sending; None: some of it may be another's.
     pub(crate) fn claims_of(&self, run: u64) -> Option<Claims> {
         use carteiro::domain::receipt::flags::{NOW_FAILED, NOW_REACHED};
@@ -331,4 +402,20 @@ impl LaneModel {
         let sending = sending.map(|index| (index, self.records[index as usize].generation)).collect();
         Some((self.token, self.request, sending))
     }
+}
+
+/// A record of which this is said to be the last; None: it is as new, or newer.
+fn replayed(record: Record, state: State, last: &Last, ours: bool) -> Option<Record> {
+    use State::{InDoubt, Queued, Sending, Waiting};
+    let Last { generation, attempt, reason, .. } = *last;
+    let open = matches!(record.state, Queued | Sending | Waiting | InDoubt);
+    if open && record.generation < generation {
+        let flags = aged(record.flags);
+        // Under another owner nobody waits for its end.
+        let lost = state == Sending && !ours;
+        let (state, reason) = if lost { (InDoubt, reasons::OWNER_LOST) } else { (state, reason) };
+        return Some(Record { state, attempt, generation, reason, flags });
+    }
+    let settles = matches!(record.state, Sending | InDoubt) && state != Sending && state != record.state;
+    (record.generation == generation && settles).then_some(Record { state, attempt, reason, ..record })
 }

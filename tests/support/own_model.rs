@@ -54,12 +54,15 @@ impl OwnModel {
     pub(crate) fn beat(&mut self, now_us: u64, beat: &Beat<'_>) -> Renewal {
         let now = now_us / 1000;
         let (mut dead, mut soonest, mut ours) = (BTreeSet::new(), None::<u64>, false);
+        let mut lately = false;
         for (name, member) in &self.members {
             let left = member.entry.ends_ms.saturating_sub(now);
             if name == beat.node && member.incarnation == beat.incarnation {
                 ours = true;
             } else if left == 0 {
                 dead.insert(name.clone());
+                let span = u64::try_from(beat.lease.as_millis()).unwrap().max(10_000);
+                lately |= now < member.entry.ends_ms + span;
             } else if name == beat.node {
                 let held = Renewal::Held(Duration::from_millis(left));
                 return if beat.ask == Ask::Join { held } else { Renewal::Gone };
@@ -71,7 +74,7 @@ impl OwnModel {
             return Renewal::Gone;
         }
         let looked = std::mem::replace(&mut self.looked, true);
-        if std::mem::take(&mut self.another) && looked && soonest.is_some() {
+        if std::mem::take(&mut self.another) && looked && (ours || lately || soonest.is_some()) {
             self.grace_ms = now + u64::try_from(beat.lease.as_millis()).unwrap();
         }
         let mut changed = !dead.is_empty();

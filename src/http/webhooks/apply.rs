@@ -173,6 +173,9 @@ impl Writer {
             .call(async |redis| receipt::receive(redis, lane, &mut receipts, max_attempts).await)
             .await
             .inspect_err(|error| tracing::error!(%lane, %error, "receipts of a lane are refused"))?;
+        // What is of no message here will be of none again.
+        let placed = receipts.iter().zip(&outcomes).filter(|(_, outcome)| !outcome.nowhere);
+        let receipts: Vec<Receipt> = placed.map(|(one, _)| *one).collect();
         for (one, outcome) in heard.iter_mut().zip(outcomes) {
             one.outcome = outcome;
         }

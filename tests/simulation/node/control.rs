@@ -188,6 +188,8 @@ impl World {
         while let Some(news) = self.nodes[at].news.pop_front() {
             match news {
                 News::Drop(number) => self.part_with(at, &number),
+                // What comes after it began to leave is left for the others.
+                News::Gained(..) if self.nodes[at].phase == Phase::Leaving => {}
                 News::Gained(number, next) => {
                     gained = true;
                     self.nodes[at].owned.insert(number);

@@ -7,6 +7,7 @@ use carteiro::clock::WallMs;
 use carteiro::domain::record::Record;
 use carteiro::policy::shard::{Input, Message};
 use carteiro::queue::lane::Standing;
+use carteiro::queue::replay::Wrote;
 use rand::RngExt;
 
 use super::{Pending, Phase, view};
@@ -37,19 +38,31 @@ impl World {
     pub(super) fn dispatch(&mut self, at: usize, id: u32) {
         let Some(pending) = &self.nodes[at].calls[id as usize] else { return };
         let (call, life) = (pending.call.clone(), self.nodes[at].life);
-        let sent_ms = self.wall_ms();
+        let (sent_ms, epoch) = (self.wall_ms(), self.store.epoch);
         let (way, twice) = (self.rng.random_range(100..1_500), self.ratios.call_twice);
         if !matches!(*call, Call::Beat(_) | Call::Look) && self.per_mille(twice) {
             let late = self.rng.random_range(0..4 * SECOND_US);
-            let copy = Event::Arrive { from: (at, life), id: None, call: call.clone(), sent_ms };
+            let copy = Event::Arrive { from: (at, life), id: None, call: call.clone(), sent_ms, epoch };
             self.later(way + late, copy);
         }
-        self.later(way, Event::Arrive { from: (at, life), id: Some(id), call, sent_ms });
+        self.later(way, Event::Arrive { from: (at, life), id: Some(id), call, sent_ms, epoch });
     }
 
     /// A call arrives at Redis, or does not; what comes of it is on its way back.
-    pub(crate) fn arrive(&mut self, (at, life): (usize, u32), id: Option<u32>, call: &Call, sent_ms: u64) {
-        if !self.store.up || self.nodes[at].cut_off_until > self.now {
+    pub(crate) fn arrive(
+        &mut self,
+        (at, life): (usize, u32),
+        id: Option<u32>,
+        call: &Call,
+        (sent_ms, epoch): (u64, u32),
+    ) {
+        let gone = !self.store.up || epoch != self.store.epoch || self.nodes[at].cut_off_until > self.now;
+        // The ownership has a link of its own, with nothing to say again.
+        let ready = |world: &mut Self| {
+            let ours = world.nodes[at].life == life && !matches!(call, Call::Beat(_));
+            !ours || world.is_synced(at) || world.write_again(at)
+        };
+        if gone || !ready(self) {
             if let Some(id) = id {
                 let wait = self.rng.random_range(1_000..300_000);
                 self.later(wait, Event::Node(at, life, NodeEvent::Failed(id)));
@@ -66,13 +79,19 @@ impl World {
         {
             self.tally.fault(Fault::ClaimAskedAgain);
         }
+        if let Call::Release { lane, messages, .. } = call
+            && messages.iter().any(|one| self.store.is_another_claim(*lane, *one))
+        {
+            self.tally.fault(Fault::ReleaseTooLate);
+        }
         let answer = self.store.run(call, sent_ms, self.now);
         if let Call::Adopt { lane, .. }
         | Call::Sweep { lane, .. }
         | Call::Claim { lane, .. }
         | Call::Release { lane, .. }
         | Call::Unsent { lane, .. }
-        | Call::Settle { lane, .. } = call
+        | Call::Settle { lane, .. }
+        | Call::EndDoubts { lane, .. } = call
         {
             self.look_at(*lane);
         }
@@ -126,7 +145,10 @@ impl World {
                 self.on_adopted(at, (*lane, *token), adopted)
             }
             (Call::Sweep { .. }, _) => self.on_swept(at),
-            (Call::Claim { lane, .. }, Answer::Claimed(claimed)) => {
+            (Call::Claim { lane, token, .. }, Answer::Claimed(claimed)) => {
+                if let Ok((messages, _)) = &claimed {
+                    self.keep_claim(at, *lane, *token, messages);
+                }
                 let claimed = claimed.ok().map(|(messages, standing)| {
                     let one = |(index, record): (u32, Record)| Message {
                         index,
@@ -142,11 +164,17 @@ impl World {
                 });
                 self.input(at, Input::Claimed(lane_id(*lane), claimed));
             }
-            (Call::Release { lane, messages, .. }, Answer::Released(released)) => {
+            (Call::Release { lane, messages, request, .. }, Answer::Released(released)) => {
+                if released.is_ok() && self.nodes[at].phase != Phase::Starting {
+                    let (request, messages) = (*request, messages.clone());
+                    self.nodes[at].kept(self.now, *lane, Wrote::Released { request, messages });
+                }
                 self.on_released(at, *lane, messages, released)
             }
+            (Call::Doubts(_), Answer::Doubts(all)) => self.on_doubts(at, all),
             (Call::Unsent { lane, .. }, _) => self.input(at, Input::Released(lane_id(*lane), None)),
             (Call::Settle { lane, settlements }, _) => {
+                self.nodes[at].kept(self.now, *lane, Wrote::Settled(settlements.clone()));
                 self.input(at, Input::Settled(lane_id(*lane), settlements.len()));
             }
             (Call::LastRun { .. }, Answer::LastRun(left)) => self.on_last_run(at, left),

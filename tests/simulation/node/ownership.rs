@@ -101,6 +101,7 @@ impl World {
         if self.nodes[at].phase == Phase::Joining && !self.nodes[at].holdings.outside {
             self.nodes[at].phase = Phase::Running;
             self.node_later(at, SECOND_US, NodeEvent::Round);
+            self.node_later(at, SECOND_US, NodeEvent::Doubts);
             self.add_task(at, Task::Look);
             return self.beat(at);
         }
@@ -140,7 +141,7 @@ impl World {
 
     /// Acts on an answer. True: there is more to say at once.
     fn go_on(&mut self, at: usize, kept: Kept) -> bool {
-        let now = self.mono();
+        let (now, mutant) = (self.mono(), self.mutant);
         let node = &mut self.nodes[at];
         let asked = std::mem::take(&mut node.asked);
         let (name, state) = (node.name.clone(), &mut node.holdings);
@@ -164,8 +165,10 @@ impl World {
             state.part_with(&number, false);
             news.push(News::Drop(number));
         }
-        for number in state.strays(&name) {
-            state.give_back.insert(number, None);
+        if mutant != Some(Mutant::StraysAreKept) {
+            for number in state.strays(&name) {
+                state.give_back.insert(number, None);
+            }
         }
         news.into_iter().for_each(|news| self.tell_news(at, news));
         let node = &self.nodes[at];
