@@ -1,6 +1,9 @@
 //! The seeded simulation: the real machine of three processes, four numbers and two hundred messages, on a model of Redis
 //! and of the Cloud API, in virtual time, with everything that can break. One seed makes one run, always the same.
 //!
+//! Redis may come back without its last moments: its writers say them again (`node/forgetting.rs` has what is promised
+//! then). Doubts end by their clock, which is shorter here than in earnest (`node/doubts.rs`).
+//!
 //! `SEED=17 cargo test --test simulation -- --nocapture replay` plays one again.
 #![allow(clippy::unwrap_used, reason = "helpers of tests may panic like tests")]
 #![allow(clippy::print_stderr, reason = "what happened is told to whoever runs it")]
