@@ -26,7 +26,8 @@ pub mod flags {
     pub const READ: u8 = 4;
     /// Meta gave up on it, after having taken it.
     pub const FAILED: u8 = 8;
-    /// The person answered it.
+    /// The person answered it. Nobody sets it yet, so its count stays 0: an inbound message names the `wamid` that it
+    /// answers and not our id, and which message has a `wamid` only the journal of the process that sent it knows.
     pub const REPLIED: u8 = 16;
     /// The failed receipt is of the current generation.
     pub const NOW_FAILED: u8 = 32;
