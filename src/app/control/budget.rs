@@ -1,8 +1,8 @@
 //! Budgets of portfolios: what they may use by the configuration and by Meta's word, and whether they have room.
 //!
 //! Shards are told of every change, and of room that has come back: a process that found a budget used up does not see what
-//! another one takes back or raises. One look a second for each portfolio with a running campaign finds out; it costs the
-//! same for any number of messages that wait.
+//! another one takes back. A look now and then at each portfolio with a running campaign finds out; it costs the same for any
+//! number of messages that wait.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,9 +25,23 @@ pub(super) struct BudgetBook {
     told: Arc<Budgets>,
     /// Changes that the shards were told of, over all portfolios.
     changes: u64,
-    /// How each stood at the last look, and when it was to have room again.
-    standings: BTreeMap<Arc<str>, (Standing, Option<Mono>)>,
+    /// How each stood at the last look.
+    standings: BTreeMap<Arc<str>, Look>,
 }
+
+/// How a budget stood.
+#[derive(Clone, Copy, Debug)]
+struct Look {
+    standing: Standing,
+    /// When it was to have room again, if that was known.
+    room_at: Option<Mono>,
+    /// When to look again.
+    next: Mono,
+}
+
+/// A budget that is used up is looked at again after this time, or when there is to be room. Nothing but what others take
+/// back can happen to it before.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// Looks that differ by less about when there is room again mean the same instant.
 const SAME_INSTANT: Duration = Duration::from_millis(250);
@@ -98,12 +112,16 @@ impl Control {
             budgets.map(|budget| (budget.portfolio.clone(), budget.clone())).collect();
         self.state.budgets.standings.retain(|portfolio, _| looked.contains_key(portfolio));
         for (portfolio, budget) in looked {
+            let known = self.state.budgets.standings.get(&portfolio);
+            if known.is_some_and(|look| look.next > clock::mono()) {
+                continue;
+            }
             let standing = self.link.call(async |redis| budget::look(redis, &budget).await).await?;
-            let room_at = standing.wait.map(|wait| clock::mono().after(wait));
-            let before = self.state.budgets.standings.insert(portfolio.clone(), (standing, room_at));
+            let look = Look::new(standing, clock::mono());
+            let before = self.state.budgets.standings.insert(portfolio.clone(), look);
             if standing.has_room() && self.waits_for(&portfolio) {
                 self.reopen(&portfolio);
-            } else if before.is_some_and(|before| has_moved(before, (standing, room_at))) {
+            } else if before.is_some_and(|before| look.has_moved_since(before)) {
                 self.count_again(&portfolio);
             }
         }
@@ -114,7 +132,7 @@ impl Control {
     pub(super) fn campaign_used_up(&self, seq: CampaignSeq) -> bool {
         let standing =
             self.budget_of(seq).and_then(|budget| self.state.budgets.standings.get(&budget.portfolio));
-        standing.is_some_and(|(standing, _)| !standing.has_room())
+        standing.is_some_and(|look| !look.standing.has_room())
     }
 
     fn budget_of(&self, seq: CampaignSeq) -> Option<&Arc<Budget>> {
@@ -155,14 +173,23 @@ impl Control {
     }
 }
 
-/// Whether people have left a budget that was used up since an earlier look, even if others have taken their places: numbers
-/// wake by themselves when the first has left, and may have sent all that was left by now.
-fn has_moved(before: (Standing, Option<Mono>), now: (Standing, Option<Mono>)) -> bool {
-    let same = match (before.1, now.1) {
-        (Some(before), Some(now)) => now.since(before).max(before.since(now)) < SAME_INSTANT,
-        (before, now) => before == now,
-    };
-    !before.0.has_room() && (now.0.has_room() || !same)
+impl Look {
+    fn new(standing: Standing, now: Mono) -> Self {
+        let room_at = standing.wait.map(|wait| now.after(wait));
+        let rest = if standing.has_room() { Duration::ZERO } else { LOOK_AGAIN };
+        let next = now.after(rest).min(room_at.unwrap_or(now.after(rest)));
+        Self { standing, room_at, next }
+    }
+
+    /// Whether people have left a budget that was used up since an earlier look, even if others have taken their places:
+    /// numbers wake by themselves when the first has left, and may have sent all that was left by now.
+    fn has_moved_since(self, before: Self) -> bool {
+        let same = match (before.room_at, self.room_at) {
+            (Some(before), Some(now)) => now.since(before).max(before.since(now)) < SAME_INSTANT,
+            (before, now) => before == now,
+        };
+        !before.standing.has_room() && (self.standing.has_room() || !same)
+    }
 }
 
 #[cfg(test)]
@@ -172,10 +199,12 @@ mod tests {
     #[test]
     fn a_budget_has_moved_when_somebody_has_left() {
         let look = |used, room_at: Option<u64>| {
-            let wait = room_at.map(Duration::from_millis);
-            (Standing { used, people: Some(10), wait }, wait.map(Mono))
+            let standing = Standing { used, people: Some(10), wait: room_at.map(Duration::from_millis) };
+            Look::new(standing, Mono::default())
         };
-        let check = |before, now, expect| assert_eq!(has_moved(before, now), expect, "{before:?} {now:?}");
+        let check = |before: Look, now: Look, expect| {
+            assert_eq!(now.has_moved_since(before), expect, "{before:?} {now:?}")
+        };
         check(look(10, Some(5_000)), look(10, Some(5_100)), false);
         check(look(10, Some(5_000)), look(10, Some(4_900)), false);
         check(look(10, Some(5_000)), look(10, Some(9_000)), true);
@@ -183,5 +212,17 @@ mod tests {
         check(look(9, None), look(9, None), false);
         check(look(9, None), look(10, Some(5_000)), false);
         check(look(10, None), look(10, None), false);
+    }
+
+    #[test]
+    fn a_budget_that_is_used_up_is_looked_at_now_and_then_and_when_there_is_to_be_room() {
+        let next = |used, wait_ms: Option<u64>| {
+            let standing = Standing { used, people: Some(10), wait: wait_ms.map(Duration::from_millis) };
+            Look::new(standing, Mono::default()).next.0
+        };
+        assert_eq!(next(9, None), Duration::ZERO);
+        assert_eq!(next(10, Some(60_000)), LOOK_AGAIN);
+        assert_eq!(next(10, Some(700)), Duration::from_millis(700));
+        assert_eq!(next(10, None), LOOK_AGAIN);
     }
 }
