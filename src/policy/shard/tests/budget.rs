@@ -25,12 +25,15 @@ struct Budget {
     /// Changes that the driver knows of.
     changes: u64,
     asked: usize,
+    /// Those that were held.
+    held: usize,
 }
 
 fn world(limit: usize, names: &[&str]) -> (World, Rc<RefCell<Budget>>) {
     let mut world = World::new(config());
     let counted = BTreeMap::new();
-    let budget = Rc::new(RefCell::new(Budget { limit, window: HOUR, counted, changes: 0, asked: 0 }));
+    let budget =
+        Rc::new(RefCell::new(Budget { limit, window: HOUR, counted, changes: 0, asked: 0, held: 0 }));
     let shared = budget.clone();
     world.admit = Box::new(move |now, lane, index| {
         let budget = &mut *shared.borrow_mut();
@@ -38,6 +41,7 @@ fn world(limit: usize, names: &[&str]) -> (World, Rc<RefCell<Budget>>) {
         budget.counted.retain(|_, at| now.since(*at) < budget.window);
         let known = budget.counted.contains_key(&(lane, index));
         if !known && budget.counted.len() >= budget.limit {
+            budget.held += 1;
             let until = budget.counted.values().min().map(|at| at.after(budget.window));
             return (Some(Held::Budget { until, changes: budget.changes }), None);
         }
@@ -103,9 +107,10 @@ fn a_raise_wakes_everybody_at_once_though_an_older_answer_comes_later() {
     world.redis = (ms(40), ms(0));
     world.load(lane(1, 0), "a", 100);
     world.load(lane(1, 1), "b", 100);
-    world.run_until(MINUTE, |world| world.sent.len() == 10);
-    // Claims that were judged by the old limit are on their way back now.
+    // A claim that was judged by the old limit is on its way back now.
+    world.run_until(MINUTE, |_| budget.borrow().held > 0);
     change(&mut world, &budget, 60);
+    assert_eq!((world.blocked("a"), world.blocked("b")), (None, None));
     world.run(Duration::from_secs(3));
     assert_eq!(world.sent.len(), 60);
     assert_eq!((world.blocked("a"), world.blocked("b")), (Some(Blocked::Budget), Some(Blocked::Budget)));
