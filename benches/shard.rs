@@ -6,6 +6,7 @@ use std::time::Duration;
 use carteiro::clock::{Mono, WallMs};
 use carteiro::config::BreakerConfig;
 use carteiro::domain::campaign::RetryPolicy;
+use carteiro::domain::contact::CapChoice;
 use carteiro::domain::ids::{CampaignSeq, LaneId, NumberId};
 use carteiro::policy::adapt::AdaptConfig;
 use carteiro::policy::classify::{ErrorTable, Reply, ReplyBody, Verdict};
@@ -72,6 +73,7 @@ impl World {
             first: None,
             pace_share_per_mille: None,
             weight: 1,
+            cap: CapChoice::Defer,
         }));
         for lane in 0..numbers {
             let id = NumberId::from(format!("{lane}").as_str());

@@ -26,6 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::domain::calendar::OwnHours;
+use crate::domain::contact::ContactRules;
 use crate::domain::ids::NumberId;
 
 /// A secret read from the environment or a file. Never printed.
@@ -71,6 +72,8 @@ pub struct Config {
     pub retention: RetentionConfig,
     /// `[stops]`
     pub stops: StopsConfig,
+    /// `[cap]`: how often a person may be written to. Default once in 24 hours and twice in seven days.
+    pub cap: ContactRules,
     /// Every wait is divided by this; more than 1 only with a loopback `cloud.url`.
     pub time_scale: u32,
 }

@@ -5,6 +5,7 @@
 
 pub mod admission;
 pub mod chunks;
+pub mod contacts;
 pub mod driver;
 pub mod meters;
 pub mod orders;

@@ -99,6 +99,7 @@ impl Known {
             first: self.record.first.clone().map(Arc::new),
             pace_share_per_mille: self.campaign.pace_share_per_mille,
             weight: self.campaign.weight,
+            cap: self.campaign.cap,
         }
     }
 

@@ -34,6 +34,7 @@ use crate::policy::adapt::AdaptConfig;
 use crate::policy::classify::ErrorTable;
 use crate::policy::pace::Exactness;
 use crate::policy::shard::ShardConfig;
+use crate::queue::cap::ContactBook;
 use crate::queue::client::Client;
 use crate::queue::guard::Guard;
 use crate::queue::link::{Link, Timeouts};
@@ -326,6 +327,7 @@ fn shards(
     reports: &mpsc::UnboundedSender<Report>,
 ) -> Result<Vec<ShardHandle>, ServeError> {
     let Installation { name, .. } = &store.installation;
+    let contacts = Arc::new(ContactBook::new(config.cap));
     let start = |shard: usize| {
         ShardHandle::start(ShardStart {
             shard,
@@ -340,6 +342,7 @@ fn shards(
             installation: name.clone(),
             max_chunks: config.sender.max_chunks,
             stops: stops.list.clone(),
+            contacts: contacts.clone(),
             metrics: metrics.clone(),
             journal: journal.cloned(),
             reports: reports.clone(),

@@ -77,6 +77,9 @@ async fn tell(args: &WhyArgs, store: &mut Store, context: &Context) -> Result<Ex
     if found.is_empty() && all > 0 {
         return Err(forgotten());
     }
+    for one in &mut found {
+        find::contacts(redis, context.config.cap, one).await?;
+    }
     let world = World::read(redis).await?;
     if found.is_empty() {
         return Err(not_found(&asked, &list, context));

@@ -1,6 +1,7 @@
 //! From raw values to a valid [`Config`]: defaults, bounds, relations between keys, and the division of every
 //! wait by `time_scale`.
 
+mod cap;
 mod pace;
 mod portfolio;
 mod rates;
@@ -73,6 +74,7 @@ pub(super) fn resolve(raw: &Raw, options: &LoadOptions) -> Result<(Config, Vec<O
         calendar,
         doubt: r.doubt()?,
         retention: r.retention()?,
+        cap: r.cap()?,
         stops: StopsConfig {
             stale_after: r.duration("stops.stale_after", "5s", SECOND * 2, SECOND * 60)?,
             words_file: r.existing_file("stops.words_file")?,
@@ -103,6 +105,7 @@ fn scale(config: &mut Config) {
     for wait in waits.into_iter().chain(kept) {
         *wait /= by;
     }
+    config.cap = config.cap.scaled(by);
 }
 
 pub(super) struct Resolver<'a> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::calendar::OwnHours;
+use super::contact::CapChoice;
 use super::doubt::DoubtRules;
 use super::format::Format;
 use super::hours::WeekHours;
@@ -119,6 +120,8 @@ pub struct Campaign {
     pub pace_share_per_mille: Option<u16>,
     /// Messages that it gets for each one of another campaign of its priority with weight 1, on a number that both use.
     pub weight: u32,
+    /// What becomes of messages to people who were written to often enough.
+    pub cap: CapChoice,
 }
 
 /// The brake: pause after so many messages when more than this share of them failed.

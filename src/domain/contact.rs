@@ -172,21 +172,21 @@ fn buckets(class: CalendarClass) -> u8 {
 }
 
 impl Contact {
-    /// The contact that a claimed message makes.
-    pub fn new(person: PersonKey, number: &NumberId, message: MessageId, generation: u8) -> Self {
-        Self { person, number: short(number), message: tag(message), generation }
+    /// The contact that a claimed message makes; [`short`] tells what is kept of its number.
+    pub fn new(person: PersonKey, number: u8, message: MessageId, generation: u8) -> Self {
+        Self { person, number, message: tag(message), generation }
     }
 }
 
 /// What is kept of a number's id.
-fn short(number: &NumberId) -> u8 {
+pub fn short(number: &NumberId) -> u8 {
     let hash = number.0.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });
     u8::try_from((hash >> 32) % u64::from(BACK)).unwrap_or(0)
 }
 
-/// Names a message: two to one person have the same one once in four thousand million.
+/// Names a message among those to one person: two have the same one once in four thousand million.
 fn tag(message: MessageId) -> u32 {
     let MessageId { lane, index } = message;
     let mixed = (u64::from(lane.campaign.0) << 32 | u64::from(lane.lane)).wrapping_mul(0x9e37_79b9_7f4a_7c15);

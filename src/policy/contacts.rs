@@ -130,6 +130,12 @@ impl Contacts {
         }
     }
 
+    /// Whether exactly this contact is noted.
+    pub fn has(&self, contact: &Contact) -> bool {
+        self.of_person(contact.person)
+            .any(|entry| entry.message == contact.message && entry.generation() == contact.generation)
+    }
+
     /// Why and until when a contact has to wait; None: it may be made now. `beside` are those that the same batch makes.
     pub fn hold(
         &self,

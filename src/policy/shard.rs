@@ -13,7 +13,7 @@
 //!
 //! ```text
 //!  claim:  drain · rolled back · lease · journal · clock · redis · number (paused, halted) · breaker · throttle · stop list fresh · lane
-//!          (campaign, template, hours) · budget · [cap] · free slots
+//!          (campaign, template, hours) · cap and pair of the person · budget · free slots
 //!  send:   connection ready · pace · lease · number · campaign · template · stop list · validity · hours
 //! ```
 //!

@@ -2,11 +2,11 @@
 -- Notes contacts of people of one class, bucket by bucket, if nobody else has noted any of them meanwhile.
 -- KEYS    per bucket: 1 notes of this stretch of time  2 notes of the one before
 -- ARGV    1 number of this stretch  2 its length in ms  3 how long notes are kept, in ms  4 most entries looked through
---         then per bucket: 1 entries known of this stretch, -1 for any  2 entries known of the one before
+--         then per bucket: 1 entries known of this stretch  2 entries known of the one before
 --           3 first bytes of the last known entry, '' without one  4 people asked about, 5 bytes each  5 notes, 11 bytes each
 -- RETURNS {now in ms} when another stretch has begun, else {now in ms, per bucket one of}
---         {'ok', entries before, what was added since `known`, ours among it ...}
---         {'again', entries before, what was added since `known` ...}: some of it is about the people asked about
+--         {'ok', known, what was added since, ours among it ...}
+--         {'again', known, what was added since ...}: some of it is about the people asked about
 --         {'behind'}: too much was added, or it is not the list that is known
 -- INVARIANT notes are only added; those of a bucket are added if the caller knows all notes about their people.
 -- An entry is the time within the stretch (u32, ms) and any number of notes.
@@ -33,15 +33,13 @@ for bucket = 1, #KEYS, 2 do
   local known, before = tonumber(ARGV[first + 1]), tonumber(ARGV[first + 2])
   local last, people, notes = ARGV[first + 3], ARGV[first + 4], ARGV[first + 5]
   local n, tail, word = redis.call('LLEN', list), {}, 'ok'
-  if known >= 0 then
-    if n < known or n > known + most or redis.call('LLEN', KEYS[bucket + 1]) ~= before then
-      word = 'behind'
-    elseif known > 0 and string.sub(redis.call('LINDEX', list, known - 1), 1, #last) ~= last then
-      word = 'behind'
-    elseif n > known then
-      tail = redis.call('LRANGE', list, known, -1)
-      if about(tail, people) then word = 'again' end
-    end
+  if n < known or n > known + most or redis.call('LLEN', KEYS[bucket + 1]) ~= before then
+    word = 'behind'
+  elseif known > 0 and string.sub(redis.call('LINDEX', list, known - 1), 1, #last) ~= last then
+    word = 'behind'
+  elseif n > known then
+    tail = redis.call('LRANGE', list, known, -1)
+    if about(tail, people) then word = 'again' end
   end
   if word == 'ok' and #notes > 0 then
     local entry = head .. notes
@@ -51,7 +49,7 @@ for bucket = 1, #KEYS, 2 do
   end
   local one = {word}
   if word ~= 'behind' then
-    one[2] = known >= 0 and known or n
+    one[2] = known
     for _, entry in ipairs(tail) do one[#one + 1] = entry end
   end
   answer[#answer + 1] = one

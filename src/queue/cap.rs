@@ -6,7 +6,6 @@
 //!
 //! A stretch is a day. A new one begins new lists, and those of a past week expire by themselves; a copy is then read anew.
 
-use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -30,6 +29,9 @@ const ROUNDS_MAX: usize = 32;
 
 /// That moment.
 const AGAIN_MS: u64 = 1_000;
+
+/// More entries than any list has.
+const ENTRIES_MAX: u64 = 1 << 50;
 
 /// First bytes of an entry by which a list is recognised: its time and the first note.
 const MARK_BYTES: usize = 4 + NOTE_BYTES;
@@ -112,20 +114,43 @@ impl ContactBook {
     /// is made again changes nothing.
     pub async fn admit(&self, redis: &mut Connection, asks: &[Ask]) -> Result<Vec<Option<Hold>>, QueueError> {
         let mut holds = vec![None; asks.len()];
-        let mut open = parts(asks);
+        let decide = |book: &Self, part: &Part, now_ms: u64| book.decide(part, asks, now_ms, &mut holds);
+        let open = self.agree(redis, parts(asks), decide).await?;
+        // Others decide about the same people all the time: nothing is sent on a guess.
+        let until_ms = self.now_ms(redis).await? + AGAIN_MS;
+        for at in open.into_iter().flat_map(|part| part.asks) {
+            holds[at] = Some(Hold { rule: Rule::Pair, until_ms });
+        }
+        Ok(holds)
+    }
+
+    /// Takes contacts back that did not happen, whoever noted them; one that is not noted stays so. A copy of the call that
+    /// comes late changes nothing: it does not know what was noted meanwhile.
+    pub async fn take_back(&self, redis: &mut Connection, asks: &[Ask]) -> Result<(), QueueError> {
+        let undo = |book: &Self, part: &Part, _: u64| book.undo(part, asks);
+        // What others keep from being taken back stays counted.
+        self.agree(redis, parts(asks), undo).await.map(drop)
+    }
+
+    /// Decides by the copy and has Redis note it, again and again where others were faster. Returns what is undecided.
+    async fn agree(
+        &self,
+        redis: &mut Connection,
+        mut open: Vec<Part>,
+        mut decide: impl FnMut(&Self, &Part, u64) -> Question,
+    ) -> Result<Vec<Part>, QueueError> {
         for _ in 0..ROUNDS_MAX {
             if open.is_empty() {
-                return Ok(holds);
+                break;
             }
             let now_ms = self.now_ms(redis).await?;
             let stretch = now_ms / self.stretch_ms();
             let mut questions = Vec::with_capacity(open.len());
             for part in &open {
                 self.read_along(redis, part.place, stretch).await?;
-                questions.push(self.decide(part, asks, now_ms, &mut holds));
+                questions.push(decide(self, part, now_ms));
             }
-            let answers = self.ask(redis, stretch, &questions).await?;
-            let mut answers = answers.into_iter();
+            let mut answers = self.ask(redis, stretch, &questions).await?.into_iter();
             open.retain(|part| match answers.next() {
                 Some(Answer::Ok(added)) => {
                     self.take_in(part.place, stretch, added);
@@ -142,39 +167,7 @@ impl ContactBook {
                 None => true,
             });
         }
-        // Others decide about the same people all the time: nothing is sent on a guess.
-        let until_ms = self.now_ms(redis).await? + AGAIN_MS;
-        for at in open.into_iter().flat_map(|part| part.asks) {
-            holds[at] = Some(Hold { rule: Rule::Pair, until_ms });
-        }
-        Ok(holds)
-    }
-
-    /// Takes contacts back that did not happen, whoever noted them; one that is not noted stays so.
-    pub async fn take_back(&self, redis: &mut Connection, asks: &[Ask]) -> Result<(), QueueError> {
-        let mut by_place: BTreeMap<Place, Vec<u8>> = BTreeMap::new();
-        for ask in asks {
-            Note::Back(ask.contact).write(by_place.entry(ask.place).or_default());
-        }
-        let mut open: Vec<Question> = by_place
-            .into_iter()
-            .map(|(place, notes)| Question { place, known: None, people: Vec::new(), notes })
-            .collect();
-        for _ in 0..ROUNDS_MAX {
-            if open.is_empty() {
-                return Ok(());
-            }
-            let stretch = self.now_ms(redis).await? / self.stretch_ms();
-            let mut answers = self.ask(redis, stretch, &open).await?.into_iter();
-            open.retain(|question| match answers.next() {
-                Some(Answer::Ok(added) | Answer::Again(added)) => {
-                    self.take_in(question.place, stretch, added);
-                    false
-                }
-                Some(Answer::Behind) | None => true,
-            });
-        }
-        Ok(())
+        Ok(open)
     }
 
     /// Contacts that the process knows of.
@@ -214,6 +207,19 @@ impl ContactBook {
         Question { place: part.place, known: shelf.known.clone(), people, notes }
     }
 
+    /// Takes those of a part back that are known.
+    fn undo(&self, part: &Part, asks: &[Ask]) -> Question {
+        let shelf = self.shelf(part.place);
+        let (mut people, mut notes) = (Vec::new(), Vec::new());
+        for contact in part.asks.iter().map(|at| asks[*at].contact) {
+            people.extend_from_slice(&person_bytes(contact.person));
+            if shelf.contacts.has(&contact) {
+                Note::Back(contact).write(&mut notes);
+            }
+        }
+        Question { place: part.place, known: shelf.known.clone(), people, notes }
+    }
+
     /// Asks Redis, class by class: one slot each. The answers are in the order of the questions, fewer when another stretch
     /// has begun.
     async fn ask(
@@ -222,7 +228,8 @@ impl ContactBook {
         stretch: u64,
         questions: &[Question],
     ) -> Result<Vec<Answer>, QueueError> {
-        let keep_ms = millis(self.rules.keep()) + 2 * self.stretch_ms();
+        // The last note of a list is a stretch younger than its first at most.
+        let keep_ms = millis(self.rules.keep()) + self.stretch_ms();
         let mut answers = Vec::with_capacity(questions.len());
         for of_class in questions.chunk_by(|one, other| one.place.class == other.place.class) {
             let mut call = script::CAP.prepare_invoke();
@@ -232,9 +239,10 @@ impl ContactBook {
             }
             call.arg(stretch).arg(self.stretch_ms()).arg(keep_ms).arg(UNSEEN_MAX);
             for Question { known, people, notes, .. } in of_class {
-                match known {
+                // A copy that another thread found to be of another time is behind, whatever Redis has.
+                match known.as_ref().filter(|known| known.stretch == stretch) {
                     Some(known) => call.arg(known.entries).arg(known.before).arg(known.last.as_slice()),
-                    None => call.arg(-1).arg(0).arg(""),
+                    None => call.arg(ENTRIES_MAX).arg(0).arg(""),
                 };
                 call.arg(people.as_slice()).arg(notes.as_slice());
             }
@@ -276,35 +284,38 @@ impl ContactBook {
         place: Place,
         stretch: u64,
     ) -> Result<(Contacts, Known), QueueError> {
-        let mut contacts = Contacts::default();
-        let mut known = Known { stretch, ..Known::default() };
         let oldest_ms = (stretch * self.stretch_ms()).saturating_sub(millis(self.rules.keep()));
-        for one in stretch.saturating_sub(STRETCHES)..=stretch {
-            let mut entries = 0;
-            if (one + 1) * self.stretch_ms() <= oldest_ms {
-                continue;
+        let first = (oldest_ms / self.stretch_ms()).max(stretch.saturating_sub(STRETCHES));
+        let mut lists: Vec<Vec<Vec<u8>>> =
+            vec![Vec::new(); usize::try_from(stretch - first).unwrap_or(0) + 1];
+        let mut open: Vec<usize> = (0..lists.len()).collect();
+        while !open.is_empty() {
+            let mut pipeline = redis::pipe();
+            for at in &open {
+                let from = lists[*at].len();
+                pipeline
+                    .cmd("LRANGE")
+                    .arg(keys::cap(place, first + *at as u64))
+                    .arg(from)
+                    .arg(from + SLICE - 1);
             }
-            loop {
-                let mut call = redis::cmd("LRANGE");
-                call.arg(keys::cap(place, one)).arg(entries).arg(entries + SLICE - 1);
-                let slice: Vec<Vec<u8>> = call.query_async(redis).await?;
-                for entry in &slice {
-                    note(&mut contacts, entry, one * self.stretch_ms());
-                }
-                entries += slice.len();
-                if let Some(last) = slice.last().filter(|_| one == stretch) {
-                    known.last = mark(last);
-                }
-                if slice.len() < SLICE {
-                    break;
-                }
-            }
-            if one == stretch {
-                known.entries = entries;
-            } else {
-                known.before = entries;
-            }
+            let slices: Vec<Vec<Vec<u8>>> = pipeline.query_async(redis).await?;
+            let mut slices = slices.into_iter();
+            open.retain(|at| {
+                let slice = slices.next().unwrap_or_default();
+                let more = slice.len() == SLICE;
+                lists[*at].extend(slice);
+                more
+            });
         }
+        let mut contacts = Contacts::default();
+        // In the order in which they were noted: what was taken back was made before.
+        for (begin, list) in (first..).zip(&lists) {
+            list.iter().for_each(|entry| note(&mut contacts, entry, begin * self.stretch_ms()));
+        }
+        let entries = |back: usize| lists.len().checked_sub(back).map_or(0, |at| lists[at].len());
+        let last = lists.last().and_then(|list| list.last()).map(|entry| mark(entry)).unwrap_or_default();
+        let known = Known { stretch, entries: entries(1), before: entries(2), last };
         Ok((contacts, known))
     }
 

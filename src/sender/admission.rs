@@ -80,8 +80,10 @@ impl Admission {
             let Payload { chunk, row, .. } = &message.payload;
             Phone::from_digits(chunk.phone(*row)).map(Phone::person)
         };
-        let mut asked: Vec<&mut Message<Payload>> =
-            messages.iter_mut().filter(|message| message.stopped.is_none()).collect();
+        let mut asked: Vec<&mut Message<Payload>> = messages
+            .iter_mut()
+            .filter(|message| message.stopped.is_none() && message.held.is_none())
+            .collect();
         // Whoever has no plausible phone was rejected when the row was loaded.
         let people: Vec<_> = asked.iter().filter_map(|message| person(message)).collect();
         if people.is_empty() {

@@ -295,8 +295,8 @@ impl Driver {
                 Output::Adopt { lane, sweep } => {
                     self.order(async move |orders| orders.adopt(lane, sweep).await)
                 }
-                Output::Claim { lane, request, fresh, due } => {
-                    self.order_timed(async move |orders| orders.claim(lane, request, (fresh, due)).await);
+                Output::Claim { lane: id, number, request: at, fresh, due } => {
+                    self.order_timed(async move |orders| orders.claim((id, &number), at, (fresh, due)).await);
                 }
                 Output::Release { lane, request, messages } => {
                     self.order(async move |orders| orders.release(lane, request, messages).await);

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::clock::{self, WallMs};
 use crate::cloud::body::Body;
-use crate::domain::ids::{CampaignSeq, LaneId};
+use crate::domain::ids::{CampaignSeq, LaneId, MessageId, NumberId};
 use crate::domain::record::Settlement;
 use crate::policy::shard::{Input, LaneView, Message};
 use crate::queue::QueueError;
@@ -21,6 +21,7 @@ use crate::queue::replay::{Held, Wrote};
 
 use super::admission::Admission;
 use super::chunks::Chunks;
+use super::contacts::{self, Contacts};
 use super::stops::Stops;
 
 /// What the driver needs to write a message: its chunk and its row there.
@@ -45,6 +46,8 @@ pub struct Orders {
     adopted: Rc<RefCell<HashMap<LaneId, u64>>>,
     /// Who is not to be written to.
     pub stops: Stops,
+    /// How often people may be written to.
+    contacts: Contacts,
     /// Limits that are shared with others.
     pub admission: Admission,
 }
@@ -60,10 +63,16 @@ pub enum Timed {
 
 impl Orders {
     /// Orders under this fencing token.
-    pub fn new(link: Link, chunks: Rc<Chunks>, unpacker: Unpacker, token: u64, stops: Stops) -> Self {
+    pub fn new(
+        link: Link,
+        chunks: Rc<Chunks>,
+        unpacker: Unpacker,
+        token: u64,
+        (stops, contacts): (Stops, Contacts),
+    ) -> Self {
         let (unpacker, token) = (Rc::new(RefCell::new(unpacker)), Rc::new(Cell::new(token)));
         let (adopted, admission) = (Rc::default(), Admission::default());
-        Self { link, chunks, unpacker, token, adopted, stops, admission }
+        Self { link, chunks, unpacker, token, adopted, stops, contacts, admission }
     }
 
     /// Learns what a campaign is to the limits of its messages.
@@ -103,8 +112,13 @@ impl Orders {
         Input::Adopted(id, kept(id, adopted).map(|adopted| view(adopted.standing)))
     }
 
-    /// Claims messages and reads what they say.
-    pub async fn claim(&self, id: LaneId, request: u64, counts: (usize, usize)) -> (Input<Payload>, Timed) {
+    /// Claims messages that a number is to send, reads what they say, and asks the limits that are shared with others.
+    pub async fn claim(
+        &self,
+        (id, number): (LaneId, &NumberId),
+        request: u64,
+        counts: (usize, usize),
+    ) -> (Input<Payload>, Timed) {
         let (began, token) = (clock::mono(), self.token_of(id));
         let claimed = self
             .link
@@ -126,7 +140,9 @@ impl Orders {
                 self.link.wrote(id, || wrote(token, &claimed));
                 let mut read = kept(id, self.read(id, &claimed).await);
                 self.link.wrote(id, || chunks_of(token, read.as_deref().unwrap_or_default()));
-                self.admission.admit(&self.link, id, read.as_deref_mut().unwrap_or_default()).await;
+                let messages = read.as_deref_mut().unwrap_or_default();
+                self.contacts.admit(&self.link, (id, number), messages).await;
+                self.admission.admit(&self.link, id, messages).await;
                 read.map(|all| (all, view(claimed.standing)))
             }
             None => None,
@@ -175,9 +191,25 @@ impl Orders {
         Ok(chunk)
     }
 
+    /// Takes the contacts of messages back that were certainly not taken, before anybody can claim them anew.
+    async fn not_contacted(&self, id: LaneId, messages: impl Iterator<Item = (u32, u8)>) {
+        let mut asks = Vec::new();
+        for (index, generation) in messages {
+            match self.chunk(id, index).await {
+                Ok(chunk) => {
+                    let phone = chunk.phone((index - chunk.first) as usize);
+                    asks.extend(contacts::ask(phone, 0, MessageId { lane: id, index }, generation));
+                }
+                Err(error) => tracing::warn!(lane = %id, %error, "a person counts as written to who was not"),
+            }
+        }
+        self.contacts.take_back(&self.link, &asks).await;
+    }
+
     /// Gives messages back.
     pub async fn release(&self, id: LaneId, request: u64, mut messages: Vec<(u32, u8)>) -> Input<Payload> {
         let (token, unsent) = (self.token_of(id), self.admission.unsent(id, &messages));
+        self.not_contacted(id, messages.iter().copied()).await;
         let released = self
             .link
             .call(async |redis| {
@@ -204,6 +236,8 @@ impl Orders {
     pub async fn settle(&self, id: LaneId, mut settlements: Vec<Settlement>) -> (Input<Payload>, Timed) {
         let began = clock::mono();
         let unsent = self.admission.settling(id, &settlements);
+        let refused = settlements.iter().filter(|one| contacts::not_taken(one));
+        self.not_contacted(id, refused.map(|one| (one.index, one.generation))).await;
         let settled = self.link.call(async |redis| lane::settle(redis, id, &mut settlements).await).await;
         let count = settlements.len();
         match settled {

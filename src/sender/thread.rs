@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use tokio::sync::mpsc::{self, UnboundedSender};
 
 use super::chunks::Chunks;
+use super::contacts::Contacts;
 use super::driver::{Driver, Event};
 use super::meters::Meters;
 use super::orders::Orders;
@@ -23,6 +24,7 @@ use crate::journal::{self, Journal, Place};
 use crate::metrics::Metrics;
 use crate::policy::classify::ErrorTable;
 use crate::policy::shard::{Shard, ShardConfig};
+use crate::queue::cap::ContactBook;
 use crate::queue::client::Client;
 use crate::queue::codec::Unpacker;
 use crate::queue::link::{Link, Timeouts};
@@ -55,6 +57,8 @@ pub struct ShardStart {
     pub max_chunks: usize,
     /// Who is not to be written to.
     pub stops: Arc<StopList>,
+    /// Whom this process wrote to, and others.
+    pub contacts: Arc<ContactBook>,
     /// Where it counts.
     pub metrics: Arc<Metrics>,
     /// Where its journal goes; None: it has none.
@@ -112,10 +116,11 @@ fn driver(
         let _later = journal.probe();
         journal
     });
+    let limits = (Stops::new(start.stops), Contacts::new(start.contacts));
     Driver {
         shard: start.shard,
         machine: Shard::new(start.config, start.seed),
-        orders: Orders::new(link, chunks, unpacker, start.token, Stops::new(start.stops)),
+        orders: Orders::new(link, chunks, unpacker, start.token, limits),
         endpoint: Rc::new(start.endpoint),
         cloud: start.cloud,
         probes,

@@ -4,6 +4,7 @@
 
 mod archive;
 mod budget;
+mod caps;
 mod crashes;
 mod documents;
 mod doubts;

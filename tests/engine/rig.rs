@@ -53,8 +53,9 @@ pub(crate) struct Rig {
     pub(crate) cloud: String,
     /// More of the configuration.
     pub(crate) extra: String,
-    /// `[calendar]`: any hour, unless a test is about hours.
+    /// `[calendar]` and `[cap]`: at any hour and as often as a test likes, unless it is about that.
     pub(crate) calendar: &'static str,
+    pub(crate) cap: &'static str,
     /// More words of `serve`.
     pub(crate) serve_words: Vec<String>,
     /// The port on which webhooks are taken; None: they are not.
@@ -109,6 +110,7 @@ impl Rig {
             numbers,
             rate,
             calendar: "enforce = false",
+            cap: "per_day = \"unlimited\"\nper_week = \"unlimited\"",
             serve_words: Vec::new(),
             token: "{ env = \"TEST_TOKEN\" }",
             extra: String::new(),
@@ -141,7 +143,7 @@ impl Rig {
         if let Some(people) = self.people_per_day {
             text += &format!("[[portfolio]]\nid = \"p\"\npeople_per_day = {people}\n");
         }
-        text += &format!("[calendar]\n{}\n", self.calendar);
+        text += &format!("[calendar]\n{}\n[cap]\n{}\n", self.calendar, self.cap);
         text += &format!("[cloud]\nurl = \"{}\"\n{}", self.sim.url, self.cloud);
         if let Some(pem) = &self.sim.ca_pem {
             std::fs::write(self.path("ca.pem"), pem).unwrap();

@@ -4,12 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use carteiro::domain::contact::{Contact, ContactRules, Place, RESERVED_MAX};
+use carteiro::domain::contact::{Contact, ContactRules, Note, Place, RESERVED_MAX, person_bytes};
 use carteiro::domain::person::Phone;
 use carteiro::policy::contacts::Rule;
 use carteiro::queue::cap::{Ask, ContactBook, of_person};
 use carteiro::queue::connection::Connection;
-use carteiro::queue::time;
+use carteiro::queue::{keys, time};
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 use redis::AsyncCommands;
@@ -200,6 +200,33 @@ async fn a_list_that_is_another_one_is_read_anew() {
         other.take_back(&mut lab.redis, &[ask(6, message, 1)]).await.unwrap();
     }
     assert_eq!(book.admit(&mut lab.redis, &[ask(6, 500, 1)]).await.unwrap(), [None]);
+}
+
+#[tokio::test]
+async fn a_late_copy_of_a_call_takes_nothing_back_that_was_noted_since() {
+    let mut lab = Lab::start().await;
+    let (book, one) = (ContactBook::new(TWO), ask(2, 1, 1));
+    book.admit(&mut lab.redis, &[one]).await.unwrap();
+    let length_ms = u64::try_from(TWO.day.as_millis()).unwrap();
+    let stretch = time::now_ms(&mut lab.redis).await.unwrap() / length_ms;
+    let key = keys::cap(one.place, stretch);
+    let last: Vec<u8> = lab.redis.lindex(&key, -1).await.unwrap();
+    let mut back = Vec::new();
+    Note::Back(one.contact).write(&mut back);
+    let mut call = redis::cmd("EVAL");
+    call.arg(include_str!("../../src/queue/cap.lua")).arg(2).arg(&key).arg(keys::cap(one.place, stretch - 1));
+    call.arg(stretch).arg(length_ms).arg(10 * length_ms).arg(64);
+    call.arg(1).arg(0).arg(&last).arg(&person_bytes(one.contact.person)).arg(&back);
+    let word = async |redis: &mut Connection| {
+        let (_, answer): (u64, Vec<redis::Value>) = call.query_async(redis).await.unwrap();
+        redis::from_redis_value::<String>(answer[0].clone()).unwrap()
+    };
+    assert_eq!(word(&mut lab.redis).await, "ok");
+    assert!(noted(&mut lab.redis, TWO, 2).await.is_empty());
+    // Given back, and claimed anew under the same generation.
+    assert_eq!(book.admit(&mut lab.redis, &[one]).await.unwrap(), [None]);
+    assert_ne!(word(&mut lab.redis).await, "ok");
+    assert_eq!(noted(&mut lab.redis, TWO, 2).await.len(), 1);
 }
 
 #[tokio::test]

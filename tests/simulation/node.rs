@@ -310,7 +310,7 @@ impl World {
                 let (token, run) = (node.token, node.journal.run);
                 self.call(at, Call::Adopt { lane: lane_at(lane), token, sweep, run });
             }
-            Output::Claim { lane, request, fresh, due } => {
+            Output::Claim { lane, request, fresh, due, .. } => {
                 let (lane, token) = (lane_at(lane), node.token_of(lane_at(lane)));
                 self.call(at, Call::Claim { lane, token, request, fresh, due });
             }

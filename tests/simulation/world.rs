@@ -9,6 +9,7 @@ use std::time::Duration;
 use carteiro::clock::{Mono, WallMs};
 use carteiro::config::BreakerConfig;
 use carteiro::domain::campaign::RetryPolicy;
+use carteiro::domain::contact::CapChoice;
 use carteiro::domain::ids::{CampaignSeq, NumberId};
 use carteiro::domain::record::State;
 use carteiro::policy::adapt::AdaptConfig;
@@ -394,6 +395,7 @@ impl World {
             first: None,
             pace_share_per_mille: None,
             weight: 1,
+            cap: CapChoice::Defer,
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::queue::campaigns::{self, CampaignRecord, Fields};
 pub struct SetArgs {
     /// The campaign.
     pub id: String,
-    /// priority, pace_share, weight, validity, hours, numbers or stop_if; KEY=default is what the campaign file says.
+    /// priority, pace_share, weight, validity, cap, hours, numbers or stop_if; KEY=default is what the campaign file says.
     #[arg(value_name = "KEY=VALUE", required = true)]
     pub settings: Vec<String>,
     /// Say what would be done, and do nothing.

@@ -7,15 +7,17 @@ use crate::queue::connection::Connection;
 use super::super::campaign::world::definition;
 use super::super::exit::CliError;
 use crate::domain::campaign::Campaign;
+use crate::domain::contact::ContactRules;
 use crate::domain::ids::{CampaignSeq, LaneId, MessageId, NumberId};
 use crate::domain::person::{PersonKey, Phone};
 use crate::domain::record::{RECORD_BYTES, Record};
 use crate::intake::guards::Erased;
 use crate::intake::lanes::{HashKey, Lanes};
+use crate::policy::classify::table::own;
 use crate::queue::campaigns::{self, CampaignRecord};
 use crate::queue::codec::{Chunk, Unpacker};
 use crate::queue::keys::LaneKeys;
-use crate::queue::{QueueError, lane};
+use crate::queue::{QueueError, cap, lane};
 
 /// Chunks read at once.
 const CHUNKS_MAX: usize = 100;
@@ -34,6 +36,10 @@ pub(super) struct Found {
     pub(super) number: Option<NumberId>,
     /// When a retry is due.
     pub(super) due_ms: Option<u64>,
+    /// Whom it is for.
+    pub(super) phone: Option<Phone>,
+    /// When its person was written to lately, the latest first, in wall ms; only if it waits for that.
+    pub(super) contacts_ms: Vec<u64>,
     /// Its person was erased.
     pub(super) erased: bool,
     pub(super) person: Option<PersonKey>,
@@ -141,6 +147,20 @@ async fn search(
     }
 }
 
+/// When the person of a message was written to, if that is what it waits for.
+pub(super) async fn contacts(
+    redis: &mut Connection,
+    rules: ContactRules,
+    found: &mut Found,
+) -> Result<(), CliError> {
+    let limited = [own::CONTACT_CAP, own::PAIR_WAIT].contains(&found.stands.reason);
+    if let Some(phone) = found.phone.filter(|_| limited) {
+        let noted = cap::of_person(redis, rules, phone).await?;
+        found.contacts_ms = noted.into_iter().map(|noted| noted.at_ms).collect();
+    }
+    Ok(())
+}
+
 /// How far a message got.
 async fn stands(
     redis: &mut Connection,
@@ -174,6 +194,8 @@ async fn stands(
         stands,
         number: number.map(|number| NumberId::from(number.as_str())),
         due_ms,
+        phone: Phone::from_digits(chunk.phone(row)),
+        contacts_ms: Vec::new(),
         erased: erased.holds_phone(chunk.phone(row)),
         person: Phone::from_digits(chunk.phone(row)).map(Phone::person),
         stops: Vec::new(),

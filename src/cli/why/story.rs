@@ -11,6 +11,7 @@ use crate::domain::campaign::CampaignState;
 use crate::domain::record::State;
 use crate::journal::{Entry, Outcome};
 use crate::policy::classify::ErrorTable;
+use crate::policy::classify::table::own;
 use crate::queue::halts::{Scope, Why};
 
 /// What the words are made from.
@@ -33,6 +34,7 @@ impl Teller<'_> {
             "attempts": found.stands.attempt, "claims": found.stands.generation,
             "reason": row.map(|row| &row.name), "meaning": row.map(|row| &row.meaning),
             "action": row.map(|row| &row.action), "due_at": self.due(found).map(rfc3339),
+            "contacts": found.contacts_ms.iter().map(|at| rfc3339(*at)).collect::<Vec<_>>(),
             "number": found.number.as_ref().map(ToString::to_string), "kept_by": self.kept_by(found),
             "journal": journal, "entries": entries.iter().map(object).collect::<Vec<_>>(),
             "actions": actions.iter().map(object).collect::<Vec<_>>(),
@@ -116,15 +118,28 @@ impl Teller<'_> {
             State::Held => {
                 "Meta took it and holds it back while it looks at the template's quality".to_owned()
             }
-            State::Waiting => "Meta refused it for now; it will be tried again".to_owned(),
+            State::Waiting => self.waits(found),
             State::Failed => "it will not be sent: refused for good, or its attempts are used up".to_owned(),
             State::InDoubt => {
                 "nobody knows whether it reached the person; it is not sent again by itself".to_owned()
             }
             State::Unresolved => "nobody will ever know whether it reached the person".to_owned(),
+            State::Suppressed if found.stands.reason == own::CONTACT_CAP => {
+                format!("it is not sent: {}", contacted(found))
+            }
             State::Suppressed => "it may not be sent to this person".to_owned(),
             State::Expired => "it was too old when its turn came, and was not sent".to_owned(),
             State::Cancelled => "its campaign was cancelled before it was sent".to_owned(),
+        }
+    }
+
+    fn waits(&self, found: &Found) -> String {
+        let from =
+            || found.due_ms.map_or_else(String::new, |due| format!("; may be sent from {}", rfc3339(due)));
+        match found.stands.reason {
+            own::CONTACT_CAP => format!("it waits: {}{}", contacted(found), from()),
+            own::PAIR_WAIT => format!("it waits: its number wrote to this person a moment ago{}", from()),
+            _ => "Meta refused it for now; it will be tried again".to_owned(),
         }
     }
 
@@ -173,5 +188,14 @@ impl Teller<'_> {
             (Some(_), None) => {}
         }
         kept
+    }
+}
+
+/// When a person was written to.
+fn contacted(found: &Found) -> String {
+    let times: Vec<String> = found.contacts_ms.iter().map(|at| rfc3339(*at)).collect();
+    match times.as_slice() {
+        [] => "this person was written to as often as [cap] allows".to_owned(),
+        times => format!("this person was written to at {}", times.join(", ")),
     }
 }

@@ -13,6 +13,7 @@ use super::template::template;
 use super::text::{self, Slots};
 use super::{Fault, ID_MAX_CHARS, VARIABLES_MAX, did_you_mean};
 use crate::domain::campaign::{ATTEMPTS_MAX, Campaign, Columns, DedupKey, Priority, RetryPolicy, Variable};
+use crate::domain::contact::CapChoice;
 use crate::domain::doubt::{DoubtPolicy, DoubtRules, RESEND_WAIT_MIN};
 use crate::domain::ids::NumberId;
 
@@ -67,6 +68,7 @@ pub(super) fn campaign(raw: RawCampaign) -> Result<Campaign, Fault> {
         hours: pacing::hours(raw.hours.as_ref())?,
         pace_share_per_mille: pacing::share(raw.pace_share.as_ref())?,
         weight: pacing::weight(raw.weight.as_ref())?,
+        cap: named(raw.cap.as_ref(), "cap", CapChoice::Defer, &CapChoice::ALL, CapChoice::as_str)?,
     })
 }
 

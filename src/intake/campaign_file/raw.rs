@@ -30,6 +30,7 @@ pub(super) struct RawCampaign {
     pub(super) hours: Option<Words>,
     pub(super) pace_share: Option<Words>,
     pub(super) weight: Option<Spanned<i64>>,
+    pub(super) cap: Option<Words>,
     pub(super) template: RawTemplate,
     pub(super) columns: RawColumns,
     #[serde(default)]

@@ -15,7 +15,8 @@ use crate::domain::campaign::Campaign;
 pub type Settings = BTreeMap<String, String>;
 
 /// The keys that can be set on a campaign.
-pub const KEYS: [&str; 7] = ["hours", "numbers", "pace_share", "priority", "stop_if", "validity", "weight"];
+pub const KEYS: [&str; 8] =
+    ["cap", "hours", "numbers", "pace_share", "priority", "stop_if", "validity", "weight"];
 
 /// Longest value.
 const VALUE_MAX_BYTES: usize = 64 * 1024;
@@ -23,6 +24,7 @@ const VALUE_MAX_BYTES: usize = 64 * 1024;
 /// The keys as TOML: the types of the campaign file.
 #[derive(Debug, Deserialize)]
 struct RawSettings {
+    cap: Option<Words>,
     hours: Option<Words>,
     numbers: Option<Spanned<Vec<Words>>>,
     pace_share: Option<Words>,
@@ -82,6 +84,7 @@ pub(super) fn apply(raw: &mut RawCampaign, key: &str, value: &str) -> Result<(),
     }
     let read = as_toml(key, value).ok_or_else(|| fault("is of another type than in a campaign file"))?;
     match key {
+        "cap" => raw.cap = read.cap,
         "hours" => raw.hours = read.hours,
         "numbers" => raw.numbers = read.numbers,
         "pace_share" => raw.pace_share = read.pace_share,
@@ -116,6 +119,7 @@ fn as_toml(key: &str, value: &str) -> Option<RawSettings> {
 mod tests {
     use super::*;
     use crate::domain::campaign::{Priority, StopIf};
+    use crate::domain::contact::CapChoice;
     use crate::domain::ids::NumberId;
 
     const FILE: &str = include_str!("../../../config/campaigns/vence-hoje.toml");
@@ -140,10 +144,12 @@ mod tests {
             "hours=mon-fri 09:00-18:00",
             "pace_share=50%",
             "stop_if=100,2.5%",
+            "cap=suppress",
         ])
         .unwrap();
         assert_eq!(campaign.priority, Priority::Urgent);
         assert_eq!(campaign.validity.as_secs(), 7200);
+        assert_eq!(campaign.cap, CapChoice::Suppress);
         assert_eq!(campaign.numbers, [NumberId::from("101"), NumberId::from("102")]);
         assert_eq!(campaign.hours.unwrap().to_string(), "mon-fri 09:00-18:00");
         assert_eq!(campaign.pace_share_per_mille, Some(500));
@@ -168,6 +174,7 @@ mod tests {
         check("prioritty=high", "did you mean `priority`?");
         check("priority=hihg", "is none of urgent");
         check("priority=", "priority=default");
+        check("cap=ignore", "is none of defer, suppress");
         check("validity=1y", "no duration");
         check("numbers=x", "no id of Meta's");
         check("hours=always", "no list of hours");

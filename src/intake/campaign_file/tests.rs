@@ -125,7 +125,7 @@ fn unknown_and_missing_keys() {
         "account = ",
         "acount = ",
         "c.toml:2: unknown field `acount`, expected one of `id`, `account`, `numbers`, `priority`, `dedup`, `expected`, \
-         `validity`, `valid_until`, `calendar`, `stop_if`, `hours`, `pace_share`, `weight`, `template`, `columns`, `retry`, `doubt`; \
+         `validity`, `valid_until`, `calendar`, `stop_if`, `hours`, `pace_share`, `weight`, `cap`, `template`, `columns`, `retry`, `doubt`; \
          did you mean `account`?",
     );
     check("id = \"vencimento-amanha\"\n", "", "c.toml:1: missing field `id`");

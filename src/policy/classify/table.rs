@@ -56,6 +56,10 @@ pub mod own {
     pub const PAID: u8 = 35;
     /// The debt is disputed.
     pub const DISPUTED: u8 = 36;
+    /// The person was written to often enough.
+    pub const CONTACT_CAP: u8 = 37;
+    /// The number wrote to the person a moment ago.
+    pub const PAIR_WAIT: u8 = 38;
 }
 
 /// How long a scope or a message waits: `min` unless Meta's hint says more, never above `max`.

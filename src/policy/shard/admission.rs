@@ -10,7 +10,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::number::Number;
-use super::{Held, Message, Mono, Shard};
+use super::{Held, Message, Mono, Shard, WallMs};
+use crate::domain::contact::CapChoice;
+use crate::domain::record::{Settlement, State};
+use crate::policy::classify::table::own;
 
 /// A budget that is used up is asked again no sooner: where people leave one after the other, many have left by then.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
@@ -25,7 +28,8 @@ pub(super) struct Budget {
 }
 
 impl<P> Shard<P> {
-    /// Takes those out of freshly claimed messages that a shared limit does not admit now, and gives them back.
+    /// Takes those out of freshly claimed messages that a shared limit does not admit now. What a budget holds is given back,
+    /// what a person holds waits in its record or is suppressed.
     pub(super) fn without_held(&mut self, lane: usize, messages: Vec<Message<P>>) -> Vec<Message<P>> {
         if messages.iter().all(|message| message.held.is_none()) {
             return messages;
@@ -38,10 +42,28 @@ impl<P> Shard<P> {
                     self.close_budget(number, until, changes);
                     self.give_back(lane, message.index, message.generation);
                 }
+                Some(Held::Pair { until }) => self.hold_until(lane, &message, own::PAIR_WAIT, until),
+                Some(Held::Cap { .. }) if self.cap_of(lane) == CapChoice::Suppress => {
+                    let Message { index, generation, attempt, .. } = message;
+                    self.suppress(lane, (index, generation), attempt, own::CONTACT_CAP);
+                }
+                Some(Held::Cap { until }) => self.hold_until(lane, &message, own::CONTACT_CAP, until),
                 None => {}
             }
         }
         rest
+    }
+
+    /// A message waits for its person, and for nobody else: it costs no attempt.
+    fn hold_until(&mut self, lane: usize, message: &Message<P>, reason: u8, until: WallMs) {
+        let (index, generation, attempt) = (message.index, message.generation, message.attempt);
+        let state = State::Waiting;
+        self.settle(lane, Settlement { index, generation, state, attempt, reason, due_ms: until.0 });
+    }
+
+    fn cap_of(&self, lane: usize) -> CapChoice {
+        let campaign = self.lanes[lane].as_ref().and_then(|lane| self.campaigns.get(&lane.campaign()));
+        campaign.map_or(CapChoice::Defer, |campaign| campaign.setup.cap)
     }
 
     /// A message of this number found its portfolio's budget used up.

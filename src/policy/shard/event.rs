@@ -39,6 +39,17 @@ pub enum Held {
         /// So many changes of the budget were known when it was asked ([`Input::Budget`]).
         changes: u64,
     },
+    /// Its number wrote to the person a moment ago: it waits until then.
+    Pair {
+        /// By the wall clock of this machine.
+        until: WallMs,
+    },
+    /// The person was written to as often as the creditor allows: it waits until then, or is never sent, as its campaign
+    /// says.
+    Cap {
+        /// By the wall clock of this machine.
+        until: WallMs,
+    },
 }
 
 /// What a lane looked like when it was adopted.
@@ -139,8 +150,8 @@ pub struct Throttled {
 pub enum Output<P> {
     /// Make a lane ours. With `sweep`, what is sending there belongs to a lost owner.
     Adopt { lane: LaneId, sweep: bool },
-    /// Claim messages: request number, untouched ones, due ones.
-    Claim { lane: LaneId, request: u64, fresh: usize, due: usize },
+    /// Claim messages for a number: request number, untouched ones, due ones.
+    Claim { lane: LaneId, number: NumberId, request: u64, fresh: usize, due: usize },
     /// Give messages back: request number, index and generation of each.
     Release { lane: LaneId, request: u64, messages: Vec<(u32, u8)> },
     /// Record what became of messages.

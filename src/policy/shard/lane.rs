@@ -156,9 +156,10 @@ impl<P> Shard<P> {
         one.busy = true;
         one.request += 1;
         one.asked = fresh + due;
-        let order = Output::Claim { lane: one.id, request: one.request, fresh, due };
-        let (number, place) = (one.number, usize::from(one.place));
-        self.numbers[number].claiming[place] += fresh + due;
+        let (id, request, number, place) = (one.id, one.request, one.number, usize::from(one.place));
+        let one = &mut self.numbers[number];
+        one.claiming[place] += fresh + due;
+        let order = Output::Claim { lane: id, number: one.setup.id.clone(), request, fresh, due };
         self.outputs.push_back(order);
         fresh + due
     }

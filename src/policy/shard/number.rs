@@ -1,6 +1,7 @@
 //! What one number does next: probe, give back, send, claim.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use rand::RngExt as _;
 
@@ -15,6 +16,10 @@ use crate::policy::adapt::Adaptive;
 use crate::policy::breaker::Breaker;
 use crate::policy::classify::table::own;
 use crate::policy::pace::Pace;
+
+/// A number that was at rest begins no later than this after its first claim: what shared limits admitted does not last
+/// much longer.
+const SPREAD_MAX: Duration = Duration::from_secs(1);
 
 /// One number of this shard.
 #[derive(Debug)]
@@ -228,7 +233,7 @@ impl<P> Shard<P> {
         let one = &mut self.numbers[number];
         if one.in_flight == 0 && one.claimed.is_empty() && one.not_before <= self.now.mono {
             let place = self.rng.random_range(0.0..1.0);
-            one.not_before = self.now.mono.after(one.pace.interval().mul_f64(place));
+            one.not_before = self.now.mono.after(one.pace.interval().min(SPREAD_MAX).mul_f64(place));
         }
     }
 

@@ -7,6 +7,7 @@ use super::hours::LaneHours;
 use crate::clock::{Mono, WallMs};
 use crate::config::BreakerConfig;
 use crate::domain::campaign::RetryPolicy;
+use crate::domain::contact::CapChoice;
 use crate::domain::ids::{CampaignSeq, LaneId, NumberId};
 use crate::policy::adapt::AdaptConfig;
 use crate::policy::first::First;
@@ -94,6 +95,8 @@ pub struct CampaignSetup {
     pub pace_share_per_mille: Option<u16>,
     /// How many messages it gets for each of another campaign of its priority with weight 1.
     pub weight: u32,
+    /// What becomes of messages to people who were written to often enough.
+    pub cap: CapChoice,
 }
 
 /// A lane with something to send.

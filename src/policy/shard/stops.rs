@@ -58,7 +58,7 @@ impl<P> Shard<P> {
         self.mark(flight.number);
     }
 
-    fn suppress(&mut self, lane: usize, (index, generation): (u32, u8), attempt: u8, reason: u8) {
+    pub(super) fn suppress(&mut self, lane: usize, (index, generation): (u32, u8), attempt: u8, reason: u8) {
         let state = State::Suppressed;
         self.settle(lane, Settlement { index, generation, state, attempt, reason, due_ms: 0 });
     }

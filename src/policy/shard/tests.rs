@@ -2,6 +2,7 @@
 
 mod bounds;
 mod budget;
+mod caps;
 mod flow;
 mod hours;
 mod random;

@@ -10,6 +10,7 @@ use rand::{RngExt, SeedableRng};
 use crate::clock::{Mono, WallMs};
 use crate::config::BreakerConfig;
 use crate::domain::campaign::RetryPolicy;
+use crate::domain::contact::CapChoice;
 use crate::domain::ids::{CampaignSeq, LaneId, NumberId};
 use crate::domain::record::{Record, State};
 use crate::policy::adapt::AdaptConfig;
@@ -151,6 +152,7 @@ pub(super) fn campaign(seq: u32) -> CampaignSetup {
         first: None,
         pace_share_per_mille: None,
         weight: 1,
+        cap: CapChoice::Defer,
     }
 }
 
@@ -337,7 +339,7 @@ impl World {
     fn carry(&mut self, order: Output<()>) {
         let answer = match order {
             Output::Adopt { lane, .. } => Input::Adopted(lane, Some(self.lanes[&lane].view())),
-            Output::Claim { lane, request, fresh, due } => self.claim(lane, request, fresh, due),
+            Output::Claim { lane, request, fresh, due, .. } => self.claim(lane, request, fresh, due),
             Output::Release { lane, request, messages } => self.release(lane, request, &messages),
             Output::Settle { lane, settlements } => {
                 let stored = self.lanes.get_mut(&lane).unwrap();
@@ -347,7 +349,9 @@ impl World {
                     assert!(
                         begun
                             || (held, one.state) == (Some(Held::Claimed), State::Expired)
-                            || (held, one.state) == (Some(Held::Claimed), State::Suppressed),
+                            || (held, one.state) == (Some(Held::Claimed), State::Suppressed)
+                            || (held, one.state, one.due_ms > 0)
+                                == (Some(Held::Claimed), State::Waiting, true),
                         "{held:?} {one:?}"
                     );
                     let record = &mut stored.records[one.index as usize];
