@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests may panic like tests")]
 
+#[path = "webhooks/halts.rs"]
+mod halts;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -21,7 +24,7 @@ use carteiro::queue::keys::LaneKeys;
 use carteiro::queue::lane::{self, Append};
 use carteiro::queue::link::Timeouts;
 use carteiro::queue::stops::{StopList, follow};
-use carteiro::queue::{budget, campaigns, halts, receipt};
+use carteiro::queue::{budget, campaigns, receipt};
 use carteiro::redis_server::{RedisServer, client};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use nix::sys::signal::{Signal, kill};
@@ -295,24 +298,6 @@ async fn three_megabytes_and_no_more() {
     let text = place.metrics.render();
     let refused = text.lines().find(|line| line.contains("outcome=\"too_large\"")).unwrap();
     assert!(refused.ends_with(" 2"), "{refused}");
-}
-
-#[tokio::test]
-async fn what_meta_forbids_stops_at_once() {
-    let mut place = Place::start(1).await;
-    let before = campaigns::version(&mut place.redis).await.unwrap();
-    let ban = json!({"event": "DISABLED_UPDATE", "ban_info": {"waba_ban_state": "DISABLE"}});
-    assert_eq!(place.post_signed(change("account_update", &ban)).await, 200);
-    let paused =
-        json!({"event": "PAUSED", "message_template_name": "aviso", "message_template_language": "pt_BR"});
-    assert_eq!(place.post_signed(change("message_template_status_update", &paused)).await, 200);
-    let mut spam = status("failed", 0);
-    spam["errors"] = json!([{"code": 131_048}]);
-    assert_eq!(place.post_signed(statuses(&[spam])).await, 200);
-    let stopped: Vec<String> =
-        halts::read(&mut place.redis).await.unwrap().keys().map(ToString::to_string).collect();
-    assert_eq!(stopped, ["number:201", "template:100/aviso", "account:100"]);
-    assert!(campaigns::version(&mut place.redis).await.unwrap() >= before + 3);
 }
 
 #[tokio::test]

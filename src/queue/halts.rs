@@ -100,3 +100,10 @@ pub async fn stop(connection: &mut Connection, scope: &Scope, why: &Why) -> Resu
 pub async fn resume(connection: &mut Connection, scope: &Scope) -> Result<bool, QueueError> {
     Ok(connection.hdel::<_, _, i64>(keys::HALTS, scope.to_string()).await? > 0)
 }
+
+/// Lets a scope go on if it is stopped for this reason and no other. Returns whether it was.
+pub async fn go_on(connection: &mut Connection, scope: &Scope, why: &Why) -> Result<bool, QueueError> {
+    let mut call = script::GO_ON.prepare_invoke();
+    call.key(keys::HALTS).arg(scope.to_string()).arg(why.to_string());
+    script::run(connection, &call).await
+}

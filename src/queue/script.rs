@@ -50,6 +50,7 @@ scripts! {
     ANNOUNCE = "announce.lua";
     REPLAY = "replay.lua";
     HALT = "halt.lua";
+    GO_ON = "go_on.lua";
     SUPPRESS = "suppress.lua";
     STOP = "stop.lua";
     STOP_BASE = "stop_base.lua";

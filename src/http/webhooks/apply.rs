@@ -111,6 +111,9 @@ impl Writer {
         for (scope, reason) in &plan.stops {
             self.stop(scope, *reason).await?;
         }
+        for (scope, reason) in &plan.goes_on {
+            self.go_on(scope, *reason).await?;
+        }
         let asked = self.put_into_list(plan.asked).await?;
         for (account, people, at_ms) in &plan.people {
             self.note_people(account, *people, *at_ms).await?;
@@ -181,6 +184,24 @@ impl Writer {
         }
         self.link.wrote(lane, || Wrote::Received(receipts, max_attempts));
         Ok(heard)
+    }
+
+    async fn go_on(&self, scope: &Scope, reason: u8) -> Result<(), QueueError> {
+        let why = Why::Halted(reason);
+        let stopped = self
+            .link
+            .call(async |redis| {
+                let stopped = halts::go_on(redis, scope, &why).await?;
+                if stopped {
+                    campaigns::announce(redis).await?;
+                }
+                Ok(stopped)
+            })
+            .await?;
+        if stopped {
+            tracing::info!(%scope, "goes on: meta approved it again");
+        }
+        Ok(())
     }
 
     async fn stop(&self, scope: &Scope, reason: u8) -> Result<(), QueueError> {

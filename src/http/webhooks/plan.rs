@@ -42,6 +42,8 @@ pub(super) struct Plan {
     pub(super) stops: BTreeMap<Scope, u8>,
     /// How many people the portfolio of an account may write to a day from now on, and when Meta said so in wall ms.
     pub(super) people: Vec<(String, PeopleLimit, u64)>,
+    /// What goes on if it was stopped by this row.
+    pub(super) goes_on: BTreeMap<Scope, u8>,
     /// Meta changed something of a number: its throughput or its quality.
     pub(super) numbers_changed: bool,
     /// What people said, and when it was heard in wall ms. Who acts on it does so in `Writer::write`, before Meta is
@@ -101,9 +103,14 @@ impl Plan {
                         self.people.push((account.clone(), people, at_ms.unwrap_or(heard_at_ms)));
                     }
                     self.numbers_changed |= matches!(*event, AccountEvent::NumberQuality { .. });
+                    let reason = |code| rules.table.code(code).map_or(0, |row| row.reason);
+                    // The last word of a body counts.
                     if let Some((scope, code)) = stops::stop(&account, &event) {
-                        let reason = rules.table.code(code).map_or(0, |row| row.reason);
-                        self.stops.entry(scope).or_insert(reason);
+                        self.goes_on.remove(&scope);
+                        self.stops.entry(scope).or_insert(reason(code));
+                    } else if let Some((scope, code)) = stops::goes_on(&account, &event) {
+                        self.stops.remove(&scope);
+                        self.goes_on.insert(scope, reason(code));
                     }
                 }
                 Event::Error { account, at_ms, number, code } if accounts.contains(&account) => {

@@ -1,5 +1,6 @@
 //! What an event of an account or a template stops at once. Pure. What is stopped here goes on only by an operator's
-//! word, like everything that Meta refused.
+//! word, like everything that Meta refused, but for a paused template that Meta approves again: its first pauses are of hours
+//! (<https://developers.facebook.com/documentation/business-messaging/whatsapp/templates/template-pausing>).
 
 use crate::cloud::webhook::{AccountEvent, Restriction, TemplateEvent};
 use crate::queue::halts::Scope;
@@ -33,6 +34,16 @@ pub(super) fn stop(account: &str, event: &AccountEvent) -> Option<(Scope, i64)> 
                 TemplateEvent::Approved | TemplateEvent::Other(_) => return None,
             };
             Some((Scope::Template(format!("{account}/{name}")), code))
+        }
+        _ => None,
+    }
+}
+
+/// What an event of `account` lets go on, and the code for which it must have been stopped; None: nothing.
+pub(super) fn goes_on(account: &str, event: &AccountEvent) -> Option<(Scope, i64)> {
+    match event {
+        AccountEvent::Template { name, event: TemplateEvent::Approved, .. } => {
+            Some((Scope::Template(format!("{account}/{name}")), codes::TEMPLATE_PAUSED))
         }
         _ => None,
     }
