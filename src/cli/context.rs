@@ -140,7 +140,7 @@ pub fn load_options(global: &Global) -> Result<LoadOptions, CliError> {
 pub async fn announce(connection: &mut Connection, config: &Config) -> Result<Acknowledged, CliError> {
     let timeout = (config.ownership.lease + ACKNOWLEDGE_TIMEOUT) / config.time_scale.max(1);
     let version = campaigns::announce(connection).await?;
-    let begun = clock::mono();
+    let (begun, mut expired) = (clock::mono(), false);
     loop {
         // A node that died is waited for until its lease has ended: until then it may not be dead.
         let nodes = owner::live_nodes(connection).await?;
@@ -148,12 +148,20 @@ pub async fn announce(connection: &mut Connection, config: &Config) -> Result<Ac
             let late = nodes.iter().filter(|node| !missing || node.acknowledged < version);
             late.map(|node| node.node.as_str()).collect::<Vec<_>>().join(", ")
         };
-        match nodes.iter().map(|node| node.acknowledged).min() {
-            None => return Ok(Acknowledged::NobodyRuns),
-            Some(all) if all >= version => return Ok(Acknowledged::By(names(false))),
-            Some(_) if clock::mono().since(begun) > timeout => return Ok(Acknowledged::Missing(names(true))),
-            Some(_) => {}
+        if nodes.iter().any(|node| node.acknowledged < version) {
+            if clock::mono().since(begun) > timeout {
+                return Ok(Acknowledged::Missing(names(true)));
+            }
+            expired = false;
+        } else if expired {
+            let nobody = nodes.is_empty();
+            return Ok(if nobody { Acknowledged::NobodyRuns } else { Acknowledged::By(names(false)) });
+        } else if owner::expire(connection).await?.is_zero() {
+            // Looked at once more: a node whose lease had ended may have renewed it before nobody could any more.
+            expired = true;
+            continue;
         }
+        // A Redis that lost its last moments may have forgotten a lease: that is over within two leases at most.
         tokio::time::sleep(ACKNOWLEDGE_POLL).await;
     }
 }

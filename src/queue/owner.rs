@@ -220,6 +220,15 @@ pub async fn live_nodes(connection: &mut Connection) -> Result<Vec<Owner>, Queue
     Ok(all.nodes.into_iter().map(owner).collect())
 }
 
+/// Ends the leases that have run out: whoever comes late must join anew, and cannot go on with what it knew. Returns for how
+/// long a lease may run that this Redis has forgotten; then nothing was changed.
+pub async fn expire(connection: &mut Connection) -> Result<Duration, QueueError> {
+    let mut call = script::EXPIRE.prepare_invoke();
+    call.key(keys::OWN).key(keys::OWN_NODES).key(keys::OWN_NUMBERS).key(keys::OWN_OFFERS);
+    call.arg(keys::OWN_EVENTS);
+    Ok(Duration::from_millis(script::run(connection, &call).await?))
+}
+
 /// The live node that has acted on least, if there is one: what it acted on, all have acted on.
 pub async fn live_owner(connection: &mut Connection) -> Result<Option<Owner>, QueueError> {
     Ok(live_nodes(connection).await?.into_iter().min_by_key(|owner| owner.acknowledged))

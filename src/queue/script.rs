@@ -43,6 +43,7 @@ scripts! {
     REINDEX = "reindex.lua";
     RESOLVE = "resolve.lua";
     OWN = "own.lua";
+    EXPIRE = "expire.lua";
     BUDGET = "budget.lua";
     UNSENT = "unsent.lua";
     CAMPAIGN_SET = "campaign_set.lua";

@@ -13,6 +13,7 @@ use crate::lab::Lab;
 use crate::own_model::OwnModel;
 
 const OWN: &str = include_str!("../../src/queue/own.lua");
+const EXPIRE: &str = include_str!("../../src/queue/expire.lua");
 
 #[derive(Clone, Debug)]
 struct Step {
@@ -121,6 +122,15 @@ async fn beat(lab: &mut Lab, now_us: u64, beat: &Beat<'_>) -> Vec<String> {
         .collect()
 }
 
+async fn expire(lab: &mut Lab, now_us: u64) -> u64 {
+    let script = EXPIRE.replace("redis.call('TIME')", "{ARGV[2], ARGV[3]}");
+    assert_ne!(script, EXPIRE, "the script reads the clock where this test tells it");
+    let mut call = redis::cmd("EVAL");
+    call.arg(script).arg(4).arg(keys::OWN).arg(keys::OWN_NODES).arg(keys::OWN_NUMBERS).arg(keys::OWN_OFFERS);
+    call.arg(keys::OWN_EVENTS).arg(now_us / 1_000_000).arg(now_us % 1_000_000);
+    call.query_async(&mut lab.redis).await.unwrap()
+}
+
 async fn take(lab: &mut Lab, model: &mut OwnModel, now_us: &mut u64, known: &mut Option<u64>, step: &Step) {
     *now_us += step.wait_us;
     let incarnations = [format!("i{}", step.node), format!("i{}x", step.node)];
@@ -144,6 +154,9 @@ async fn take(lab: &mut Lab, model: &mut OwnModel, now_us: &mut u64, known: &mut
     if step.another {
         model.is_another();
         let () = lab.redis.hset(keys::OWN, "replid", "0").await.unwrap();
+    }
+    if step.informed {
+        assert_eq!(expire(lab, *now_us).await, model.expire(*now_us), "before {step:?}");
     }
     let renewal = model.beat(*now_us, &one);
     assert_eq!(beat(lab, *now_us, &one).await, expected(&renewal), "{step:?}");

@@ -307,7 +307,8 @@ impl World {
         if self.store.campaigns[campaign].running {
             return;
         }
-        if self.store.own.acted_on(self.wall_ms_of_redis()).is_none_or(|acted_on| acted_on >= version) {
+        let all = self.store.own.acted_on(self.wall_ms_of_redis()).is_none_or(|acted_on| acted_on >= version);
+        if all && self.store.own.expire(self.now) == 0 {
             self.tally.fault(Fault::Paused);
             self.judge.paused(campaign);
             self.at(until, Event::Deed(Deed::Resume(campaign)));

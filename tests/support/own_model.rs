@@ -212,6 +212,28 @@ impl OwnModel {
         }
     }
 
+    /// Ends leases that have run out: the rule of `expire.lua`. For how long in ms one may run that was forgotten.
+    pub(crate) fn expire(&mut self, now_us: u64) -> u64 {
+        let now = now_us / 1000;
+        let lease = |entry: &Node| u64::try_from(entry.lease.as_millis()).unwrap();
+        let ended = self.members.values().map(|member| member.entry.ends_ms + lease(&member.entry));
+        let forgotten = ended.filter(|_| self.looked && self.another).max().unwrap_or(0);
+        let unseen = forgotten.max(self.grace_ms).saturating_sub(now);
+        let dead = |member: &Member| member.entry.ends_ms <= now;
+        if unseen > 0 || !self.members.values().any(dead) {
+            return unseen;
+        }
+        self.members.retain(|_, member| !dead(member));
+        for entry in self.numbers.values_mut() {
+            if entry.owner.as_ref().is_some_and(|owner| !self.members.contains_key(owner)) {
+                *entry = Entry { owner: None, since_ms: now, after_us: 0, how: How::Lost };
+            }
+        }
+        self.token = now_us.max(self.token + 1);
+        self.revision = Some(self.token);
+        0
+    }
+
     /// The least version that live nodes have acted on; None: there is none.
     pub(crate) fn acted_on(&self, now_ms: u64) -> Option<u64> {
         let live = self.members.values().filter(|member| member.entry.ends_ms > now_ms);
