@@ -56,8 +56,12 @@ impl Store {
                 format!("url = \"{}\"\nmode = \"cluster\"\nwait_replicas = 0\n", all.url())
             }
             Servers::Sentinel(trio) => {
+                // The replica is up to five seconds behind when its master is about to be killed, and a little more when
+                // it is dead.
                 let url = trio.url();
-                format!("url = \"{url}\"\nmode = \"sentinel\"\nsentinel_master = \"{MASTER}\"\n")
+                format!(
+                    "url = \"{url}\"\nmode = \"sentinel\"\nsentinel_master = \"{MASTER}\"\nreplay_window = \"10s\"\n"
+                )
             }
         }
     }

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Child;
+use std::process::{Child, ExitStatus};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -185,7 +185,7 @@ impl Trial {
             // 5: Redis was not there when it started.
             if status.code() == Some(5) {
                 self.tally.failed_starts += 1;
-            } else if !(asked && (status.success() || status.signal() == Some(Signal::SIGTERM as i32))) {
+            } else if !(asked && was_told(status)) {
                 self.tally.exits.push(format!("engine {at}: {status}"));
             }
             let wait = Duration::from_millis(self.rng.random_range(20..200));
@@ -317,4 +317,10 @@ fn campaign() -> String {
          [columns.variables]\nnome = \"nome\"\ncontrato = \"contrato\"\n\
          [retry]\nmax_attempts = 5\nbase = \"1s\"\nmax = \"2s\"\n"
     )
+}
+
+/// The end of an engine that was told to stop: once, before it listened, or again while it was stopping.
+fn was_told(status: ExitStatus) -> bool {
+    const AT_ONCE: i32 = 130;
+    status.success() || status.signal() == Some(Signal::SIGTERM as i32) || status.code() == Some(AT_ONCE)
 }
