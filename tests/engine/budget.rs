@@ -107,20 +107,23 @@ fn nobody_too_many_while_people_leave_and_processes_come_and_go() {
     });
     // Their margin is longer than any of these machines is late.
     rig.extra += "\n[budget]\nwindow = \"2s\"\nmargin = \"2s\"";
-    let [a, b, c, d] = ["a", "b", "c", "d"].map(|name| rig.serve_as(name, &[]));
-    wait_until("the numbers are divided", || rig.shares().values().eq(&[2, 2, 2, 2]));
+    let eight = ["a", "b", "c", "d", "e", "f", "g", "h"].map(|name| rig.serve_as(name, &[]));
+    wait_until("the numbers are divided", || rig.shares().values().eq(&[1; 8]));
     rig.campaign("a", 0, 300);
+    let [a, b, c, d, rest @ ..] = eight;
     rig.taken(50);
     b.kill();
+    rig.taken(90);
+    d.kill();
     rig.taken(110);
     c.stop();
     rig.taken(150);
-    let e = rig.serve_as("e", &[]);
+    let i = rig.serve_as("i", &[]);
     let states = rig.done("a");
     let ledger = rig.judge("a", &states);
     assert_eq!(ledger.budget_exceeded, 0, "{ledger:?}");
     assert!((people * 3 / 4..=people).contains(&ledger.people_max), "{ledger:?}");
-    [a, d, e].into_iter().for_each(Serve::stop);
+    [a, i].into_iter().chain(rest).for_each(Serve::stop);
 }
 
 #[test]
