@@ -229,11 +229,6 @@ pub async fn expire(connection: &mut Connection) -> Result<Duration, QueueError>
     Ok(Duration::from_millis(script::run(connection, &call).await?))
 }
 
-/// The live node that has acted on least, if there is one: what it acted on, all have acted on.
-pub async fn live_owner(connection: &mut Connection) -> Result<Option<Owner>, QueueError> {
-    Ok(live_nodes(connection).await?.into_iter().min_by_key(|owner| owner.acknowledged))
-}
-
 /// Stores what a node last said of itself, for `status`; it fades when the node is gone.
 pub async fn publish_status(connection: &mut Connection, node: &str, status: &str) -> Result<(), QueueError> {
     Ok(connection.set_ex(keys::node_status(node), status, LEASE.as_secs()).await?)
