@@ -136,6 +136,11 @@ impl Observed {
         old.map(|(_, mark)| mark)
     }
 
+    /// Redis is only as far as this now: what was observed beyond it is no more, however long it was away since.
+    pub fn gone_back_to(&mut self, far: u64) {
+        self.0.retain(|(_, mark)| mark.far <= far);
+    }
+
     /// Forgets everything: an operator accepted another state.
     pub fn clear(&mut self) {
         self.0.clear();
@@ -210,5 +215,19 @@ mod tests {
             .map(|second| observed.note(at(second), of(second), window).map(|mark| mark.token))
             .collect();
         assert_eq!(known, [None, None, None, None, None, Some(0), Some(1), Some(2), Some(3)]);
+    }
+
+    #[test]
+    fn what_a_failover_lost_is_not_remembered_however_long_it_took() {
+        let (second, window) = (|s| Mono(Duration::from_secs(s)), Duration::from_secs(5));
+        let at = |far| Mark { far, ..mark() };
+        let mut observed = Observed::default();
+        for far in [10, 12, 14] {
+            assert_eq!(observed.note(second(far), at(far), window), None);
+        }
+        // Away for long, and back without what was written after 12.
+        observed.gone_back_to(12);
+        assert_eq!(observed.note(second(30), at(30), window), Some(at(12)));
+        assert_eq!(observed.note(second(35), at(35), window), Some(at(30)));
     }
 }

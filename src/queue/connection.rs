@@ -61,11 +61,19 @@ impl Connection {
         Ok(all)
     }
 
-    /// Whether enough replicas have everything that their masters have now.
+    /// Whether enough replicas have everything that their masters have now; they are waited for as always.
     ///
     /// # Errors
     /// [`QueueError::Unkept`] when they have not.
     pub async fn replicated(&self) -> Result<(), QueueError> {
+        self.replicated_within(self.patience).await
+    }
+
+    /// The same for who has no time.
+    ///
+    /// # Errors
+    /// [`QueueError::Unkept`] when they have not.
+    pub async fn replicated_within(&self, patience: Duration) -> Result<(), QueueError> {
         let wanted: Vec<u32> = match &self.servers {
             Servers::One(_, replicas) => vec![*replicas],
             Servers::Cluster(cluster) => cluster.replicas().collect(),
@@ -73,7 +81,7 @@ impl Connection {
         for (mut master, wanted) in self.masters().into_iter().zip(wanted).filter(|(_, wanted)| *wanted > 0) {
             let mut pipeline = redis::pipe();
             // Whatever a connection says last is what it waits for.
-            pipeline.cmd("PING").ignore().add_command(wait(wanted, self.patience));
+            pipeline.cmd("PING").ignore().add_command(wait(wanted, patience));
             let (acked,): (u32,) = pipeline.query_async(&mut master).await?;
             kept(acked, wanted)?;
         }

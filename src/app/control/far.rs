@@ -14,6 +14,9 @@ use crate::queue::guard::{self, Guard};
 /// How often it is looked at.
 const EVERY: Duration = Duration::from_secs(2);
 
+/// How long replicas are waited for: when they are further behind nothing is sent, and control must hear a pause.
+const REPLICAS_WAITED: Duration = Duration::from_millis(100);
+
 /// What control knows of it.
 #[derive(Debug)]
 pub(in crate::app) struct Far {
@@ -45,12 +48,19 @@ impl Control {
                 Err(QueueError::RolledBack(_)) => Ok(None),
                 Err(error) => Err(error),
                 Ok(mut found) => {
+                    let before = found.far;
                     guard::advance(redis, &mut found, clock::wall().0 * 1_000).await?;
-                    Ok(Some(found))
+                    // Only what a replica has can be asked of the master that it becomes: an old master that nobody follows
+                    // any more may be found once more before the sentinels name the new one.
+                    let kept = match redis.replicated_within(REPLICAS_WAITED).await {
+                        Err(QueueError::Unkept { .. }) => false,
+                        other => other.map(|()| true)?,
+                    };
+                    Ok(Some((before, found, kept)))
                 }
             })
             .await?;
-        let Some(found) = found else {
+        let Some((before, found, kept)) = found else {
             // Whatever was seen of it is no more.
             self.far.observed.clear();
             return Ok(());
@@ -58,7 +68,12 @@ impl Control {
         if found.installation != self.far.installation {
             return Err(QueueError::Exchanged(found.installation));
         }
-        let Some(known) = self.far.observed.note(now, found, self.config.redis.replay_window) else {
+        self.far.observed.gone_back_to(before);
+        // As of the answer: where Redis was away meanwhile, what it says now is not as old as the question.
+        let answered = clock::mono();
+        let window = self.config.redis.replay_window;
+        let known = kept.then(|| self.far.observed.note(answered, found, window)).flatten();
+        let Some(known) = known else {
             return Ok(());
         };
         self.far.guard.remember(known.clone());
