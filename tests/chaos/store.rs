@@ -155,7 +155,14 @@ impl Store {
         wait();
         master.kill();
         self.kills += 1;
-        let promoted = poll(PATIENCE, || (other.info("replication", "role") == "master").then_some(()));
+        // Until every sentinel names the new master, one that is back in its old place may be taken for it again.
+        let words = ["SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER];
+        let names_it =
+            |one: &Server| one.try_ask::<(String, u16)>(&words).is_some_and(|(_, at)| at == other.port);
+        let promoted = poll(PATIENCE, || {
+            let is_master = other.info("replication", "role") == "master";
+            (is_master && trio.sentinels.iter().all(names_it)).then_some(())
+        });
         assert!(promoted.is_some(), "the replica is not promoted");
         master.again(&[]);
         let follows = poll(PATIENCE, || (other.info("replication", "connected_slaves") == "1").then_some(()));
