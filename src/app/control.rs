@@ -10,6 +10,7 @@ mod doubt;
 mod facts;
 mod failover;
 mod far;
+mod halt;
 mod hours;
 mod reload;
 mod rounds;
@@ -38,7 +39,7 @@ use crate::domain::ids::{CampaignSeq, LaneId, NumberId};
 use crate::domain::record::State;
 use crate::intake::lanes::Lanes;
 use crate::metrics::{Metrics, NumberMetrics};
-use crate::policy::classify::{ErrorTable, Scope as VerdictScope, Verdict};
+use crate::policy::classify::ErrorTable;
 use crate::policy::route;
 use crate::policy::shard::{Blocked, CampaignSetup, Input, LaneSetup, NumberSetup};
 use crate::queue::campaigns::{self, CampaignRecord};
@@ -253,11 +254,16 @@ impl Control {
             .link
             .call(async |redis| {
                 let version = campaigns::version(redis).await?;
+                let (mut for_stops, mut for_halts) = (redis.clone(), redis.clone());
+                let records = async {
+                    let all = campaigns::list(redis).await?;
+                    let seqs: Vec<CampaignSeq> = all.into_iter().map(|(seq, _)| seq).collect();
+                    campaigns::read_all(redis, &seqs).await
+                };
                 // What was stopped before the announcement is in force when it is acknowledged.
-                stops.advance(redis).await?;
-                let seqs: Vec<CampaignSeq> =
-                    campaigns::list(redis).await?.into_iter().map(|(seq, _)| seq).collect();
-                Ok((version, halts::read(redis).await?, campaigns::read_all(redis, &seqs).await?))
+                let stopped = stops.advance(&mut for_stops);
+                let ((), halts, records) = tokio::try_join!(stopped, halts::read(&mut for_halts), records)?;
+                Ok((version, halts, records))
             })
             .await?;
         if halts != self.state.halts || self.state.retell {
@@ -447,34 +453,6 @@ impl Control {
             Report::Drained(_) => self.state.drained += 1,
         }
         Ok(())
-    }
-
-    async fn on_halt(
-        &mut self,
-        verdict: &Verdict,
-        number: NumberId,
-        account: String,
-        template: String,
-    ) -> Result<(), QueueError> {
-        let scope = match verdict.scope {
-            VerdictScope::Template => Scope::Template(template),
-            VerdictScope::Account => Scope::Account(account),
-            VerdictScope::Portfolio | VerdictScope::App => Scope::App,
-            VerdictScope::Person | VerdictScope::Pair | VerdictScope::Number => Scope::Number(number),
-        };
-        let row = self.table.reason(verdict.reason);
-        let (meaning, action) =
-            row.map(|row| (row.meaning.as_str(), row.action.as_str())).unwrap_or_default();
-        tracing::error!(%scope, code = verdict.code, meaning, action, "halted until an operator resumes it");
-        // A resume may come before the halt is read again: nothing would have changed then, and the shard that stopped
-        // by itself would stay so for ever.
-        self.state.retell = true;
-        self.link
-            .call(async |redis| {
-                halts::stop(redis, &scope, &Why::Halted(verdict.reason)).await?;
-                campaigns::announce(redis).await.map(|_| ())
-            })
-            .await
     }
 
     /// A lane is at rest and may move to the number it was taken for.
