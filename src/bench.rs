@@ -20,7 +20,7 @@ use std::time::Duration;
 use crate::rig::RigError;
 
 pub use figures::Figures;
-pub use limits::{Held, Limits, PaceCase};
+pub use limits::{Held, Limits, PaceCase, Part};
 
 /// Id of the benchmark's campaign.
 const CAMPAIGN: &str = "bench";
@@ -53,6 +53,8 @@ pub enum What {
 pub struct BenchPlan {
     /// What.
     pub what: What,
+    /// Which of the limits; none: all of them.
+    pub only: Vec<Part>,
     /// Recipients; None: the usual, or as many as a paced run needs so that no number runs dry.
     pub recipients: Option<u64>,
     /// Sending numbers.

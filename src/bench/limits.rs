@@ -23,6 +23,23 @@ const NUMBERS: u32 = 8;
 /// What each of those sends a second: Meta's default.
 const RATE_PER_S: u32 = 80;
 
+/// One of the things that are measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Part {
+    /// A number that processes take from each other.
+    Pace,
+    /// What very many messages cost that may not be sent.
+    Held,
+    /// Pauses.
+    Pause,
+    /// Urgent messages beside a campaign of many.
+    Urgent,
+    /// People who ask to hear no more.
+    Optout,
+    /// Cancels.
+    Cancel,
+}
+
 /// What was measured. Null where it was not.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Limits {
@@ -72,9 +89,10 @@ pub struct Held {
     pub cpu_percent: f64,
 }
 
-/// Measures everything.
+/// Measures everything, or the parts that the plan names.
 pub(super) async fn run(plan: &BenchPlan, tell: &mut dyn FnMut(&str)) -> Result<Figures, RigError> {
-    let pace = pace::run(plan, tell).await?;
+    let asked = |part| plan.only.is_empty() || plan.only.contains(&part);
+    let pace = if asked(Part::Pace) { Some(pace::run(plan, tell).await?) } else { None };
     let many = BenchPlan {
         recipients: plan.recipients.or(Some(MANY)),
         numbers: NUMBERS,
@@ -83,33 +101,52 @@ pub(super) async fn run(plan: &BenchPlan, tell: &mut dyn FnMut(&str)) -> Result<
     };
     let mut run =
         Run::load(&many, RigPlan { keep_ids: true, webhooks: true, ..rig_plan(&many) }, tell).await?;
-    let held = held::measure(&mut run, tell).await?;
+    let mut limits = Limits { pace, ..Limits::default() };
+    if asked(Part::Held) {
+        limits.held = Some(held::measure(&mut run, tell).await?);
+    }
     run.rig.serve().await?;
+    // Whoever measured what is held has started it.
+    run.rig.run(&["campaign", "start", CAMPAIGN, "--yes"]).await?;
     run.begin_measuring();
-    let (pauses, returns) = verbs::pauses(&mut run, tell).await?;
-    let urgent = verbs::urgent(&mut run, tell).await?;
-    let optouts = optout::measure(&mut run, tell).await?;
-    let cancels = verbs::cancels(&mut run, tell).await?;
+    if asked(Part::Pause) {
+        let (pauses, returns) = verbs::pauses(&mut run, tell).await?;
+        (limits.pause_ms_p99, limits.pause_returns_ms_p99) = (p99(pauses), p99(returns));
+    }
+    if asked(Part::Urgent) {
+        let waited = verbs::urgent(&mut run, tell).await?;
+        tell(&format!("urgent messages waited {}", spread(&waited)));
+        limits.urgent_ms_p99 = p99(waited);
+    }
+    if asked(Part::Optout) {
+        limits.optout_ms_p99 = p99(optout::measure(&mut run, tell).await?);
+    }
+    if asked(Part::Cancel) {
+        limits.cancel_ms_p99 = p99(verbs::cancels(&mut run, tell).await?);
+    }
     run.stop_measuring();
     let mut figures = run.figures().await?;
-    figures.limits = Limits {
-        pace: Some(pace),
-        held: Some(held),
-        pause_ms_p99: p99(pauses),
-        pause_returns_ms_p99: p99(returns),
-        cancel_ms_p99: p99(cancels),
-        optout_ms_p99: p99(optouts),
-        urgent_ms_p99: p99(urgent),
-    };
+    figures.limits = limits;
     run.close().await?;
     Ok(figures)
 }
 
 /// The value that all but one of a hundred do not exceed; of fewer, the largest.
-fn p99(mut values: Vec<f64>) -> Option<f64> {
+fn p99(values: Vec<f64>) -> Option<f64> {
+    percentile(values, 99)
+}
+
+/// The value that so many of a hundred do not exceed.
+fn percentile(mut values: Vec<f64>, of_100: usize) -> Option<f64> {
     values.sort_by(f64::total_cmp);
-    let at = (values.len() * 99).div_ceil(100);
+    let at = (values.len() * of_100).div_ceil(100);
     values.get(at.checked_sub(1)?).copied()
+}
+
+/// How values in milliseconds are spread, for people: one figure hides whether all are late or one is.
+fn spread(values: &[f64]) -> String {
+    let at = |of_100| percentile(values.to_vec(), of_100).unwrap_or_default();
+    format!("p50 {:.1} ms, p90 {:.1} ms, p99 {:.1} ms, at most {:.1} ms", at(50), at(90), at(99), at(100))
 }
 
 /// The middle one.
@@ -127,5 +164,7 @@ mod tests {
         let hundred: Vec<f64> = (1..=100).map(f64::from).rev().collect();
         assert_eq!((p99(hundred.clone()), median(hundred)), (Some(99.0), 51.0));
         assert_eq!((p99(vec![2.0, 7.0, 3.0]), p99(Vec::new())), (Some(7.0), None));
+        let hundred: Vec<f64> = (1..=100).map(f64::from).rev().collect();
+        assert_eq!(spread(&hundred), "p50 50.0 ms, p90 90.0 ms, p99 99.0 ms, at most 100.0 ms");
     }
 }

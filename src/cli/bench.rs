@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::demo::parse_rate;
 use super::exit::{CliError, Exit};
 use super::output::{Output, Paint};
-use crate::bench::{self, BenchPlan, What};
+use crate::bench::{self, BenchPlan, Part, What};
 
 /// Measure the engine against the simulator on this machine. Let nothing else run meanwhile.
 ///
@@ -52,6 +52,9 @@ pub struct BenchArgs {
     /// that may not be sent, and how fast pauses, cancels, opt-outs and urgent messages are; takes seven minutes.
     #[arg(long, conflicts_with_all = ["memory", "pause_commands", "baseline", "webhooks"])]
     pub limits: bool,
+    /// Of --limits, measure only this; may be given more than once.
+    #[arg(long, value_name = "PART", requires = "limits")]
+    pub only: Vec<Part>,
     /// Measure the load alone, and send nothing.
     #[arg(long, conflicts_with_all = ["memory", "pause_commands", "baseline", "webhooks", "limits"])]
     pub load: bool,
@@ -88,6 +91,7 @@ pub async fn run(args: &BenchArgs, out: Output) -> Result<Exit, CliError> {
     };
     let plan = BenchPlan {
         what,
+        only: args.only.clone(),
         recipients: args.recipients,
         numbers: args.numbers,
         rate_per_s: args.rate.0,

@@ -30,6 +30,10 @@ const POLL: Duration = Duration::from_millis(20);
 /// Pause between two looks for an urgent message.
 const URGENT_POLL: Duration = Duration::from_millis(1);
 
+/// Pause between two urgent messages: all of them take seconds, so that some meet whatever the engine does once a second
+/// or every few.
+const URGENT_PAUSE: Duration = Duration::from_millis(50);
+
 /// What is under way when a verb returns has arrived after this.
 const AFTERMATH: Duration = Duration::from_millis(50);
 
@@ -75,6 +79,7 @@ pub(super) async fn cancels(run: &mut Run, tell: &mut dyn FnMut(&str)) -> Result
 pub(super) async fn urgent(run: &mut Run, tell: &mut dyn FnMut(&str)) -> Result<Vec<f64>, RigError> {
     tell(&format!("{TIMES} urgent messages"));
     create(run, "urgent", "urgent").await?;
+    going(run).await?;
     let mut waited = Vec::new();
     for at in 0..TIMES {
         let to = format!("119{:08}", 70_000_000 + at);
@@ -89,6 +94,7 @@ pub(super) async fn urgent(run: &mut Run, tell: &mut dyn FnMut(&str)) -> Result<
             tokio::time::sleep(URGENT_POLL).await;
         }
         waited.push(ms(clock::mono().since(began)));
+        tokio::time::sleep(URGENT_PAUSE).await;
     }
     Ok(waited)
 }
