@@ -177,16 +177,17 @@ impl<P> Shard<P> {
         let held = std::mem::take(&mut self.numbers[number].claimed);
         let mut kept = std::collections::VecDeque::with_capacity(held.len());
         let mut touched = Vec::new();
-        for (lane, message) in held {
+        for waiting in held {
+            let lane = waiting.lane;
             let campaign = self.lanes[lane].as_ref().and_then(|lane| self.campaigns.get(&lane.campaign()));
             if campaign.is_some_and(Campaign::may_send) && self.closed_by_hours(lane).is_none() {
-                kept.push_back((lane, message));
+                kept.push_back(waiting);
                 continue;
             }
             if let Some(one) = self.lanes[lane].as_mut() {
                 one.claimed -= 1;
             }
-            self.give_back(lane, message.index, message.generation);
+            self.give_back(lane, waiting.message.index, waiting.message.generation);
             touched.push(lane);
         }
         self.numbers[number].claimed = kept;

@@ -1,6 +1,7 @@
 //! Lanes: which messages are claimed, given back and settled. One claim or release at a time per lane, so that
 //! a call whose reply was lost can be made again without a later one having overtaken it.
 
+use super::listing::InLine;
 use super::{BATCH_MAX, LaneView, Message, Output, Shard};
 use crate::clock::Mono;
 use crate::domain::ids::{CampaignSeq, LaneId};
@@ -20,7 +21,8 @@ pub(super) struct Lane {
     pub(super) listed: bool,
     /// It stands among what waits on its number's agenda, for then.
     pub(super) due_at: Option<Mono>,
-    /// Where its messages stand among those that are claimed: by the rank of its campaign, or first if it was owed a claim.
+    /// Where the messages of the claim under way come to stand among those that are claimed: by the rank of its campaign,
+    /// or first if it was owed them.
     pub(super) place: u8,
     /// An adopt, claim or release is under way.
     pub(super) busy: bool,
@@ -196,7 +198,8 @@ impl<P> Shard<P> {
                 let messages = self.without_held(lane, messages);
                 self.lane(lane).claimed += messages.len();
                 self.spread(number);
-                self.stand_in_line(number, lane, messages);
+                let place = self.lane(lane).place;
+                self.stand_in_line(number, (lane, place), messages);
             }
             None => self.lane(lane).phase = Phase::Lost,
         }
@@ -326,9 +329,9 @@ impl<P> Shard<P> {
         self.unlist(lane);
         let number = self.lane(lane).number;
         let held = std::mem::take(&mut self.numbers[number].claimed);
-        let (back, kept): (Vec<_>, Vec<_>) = held.into_iter().partition(|(of, _)| *of == lane);
+        let (back, kept): (Vec<_>, Vec<_>) = held.into_iter().partition(|waiting| waiting.lane == lane);
         self.numbers[number].claimed = kept.into();
-        for (_, message) in back {
+        for InLine { message, .. } in back {
             self.lane(lane).claimed -= 1;
             self.give_back(lane, message.index, message.generation);
         }

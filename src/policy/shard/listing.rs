@@ -4,8 +4,6 @@
 //! later: in both, if it has untouched messages too. When the time of a retry comes, its lane goes to the front, so that a
 //! retry never waits for a whole backlog of untouched messages.
 
-use std::collections::VecDeque;
-
 use super::lane::Phase;
 use super::{Campaign, Message, Shard};
 use crate::domain::ids::CampaignSeq;
@@ -17,6 +15,15 @@ pub(super) const PLACES: usize = 4;
 pub(super) const LAST_PLACE: u8 = 3;
 
 const _: () = assert!(LAST_PLACE as usize + 1 == PLACES, "places are counted from 0");
+
+/// A claimed message in its number's line. Its place is its own, not its lane's: a lane that is owed one message has others
+/// in line that are owed nothing, and no message of a higher rank may wait for those.
+#[derive(Debug)]
+pub(super) struct InLine<P> {
+    pub(super) lane: usize,
+    pub(super) place: u8,
+    pub(super) message: Message<P>,
+}
 
 impl<P> Shard<P> {
     /// Puts a lane on its number's agenda: with something to claim now, or to be claimed when it is due.
@@ -107,20 +114,17 @@ impl<P> Shard<P> {
         }
     }
 
-    fn place_of(&self, lane: usize) -> u8 {
-        self.lanes[lane].as_ref().map_or(0, |lane| lane.place)
-    }
-
-    /// Puts claimed messages into their number's line: behind those of their own place, before those of later ones.
-    pub(super) fn stand_in_line(&mut self, number: usize, lane: usize, messages: Vec<Message<P>>) {
-        let place = self.place_of(lane);
-        let line = &self.numbers[number].claimed;
-        let last = line.back().map_or(0, |(lane, _)| self.place_of(*lane));
-        let overtakes = |&(lane, _): &(usize, Message<P>)| self.place_of(lane) > place;
-        let at = if last > place { line.iter().position(overtakes) } else { None };
+    /// Puts claimed messages of a lane into their number's line: behind those of their own place, before those of later
+    /// ones.
+    pub(super) fn stand_in_line(
+        &mut self,
+        number: usize,
+        (lane, place): (usize, u8),
+        messages: Vec<Message<P>>,
+    ) {
         let line = &mut self.numbers[number].claimed;
-        let behind = at.map_or_else(VecDeque::new, |at| line.split_off(at));
-        line.extend(messages.into_iter().map(|message| (lane, message)));
+        let behind = line.split_off(line.partition_point(|waiting| waiting.place <= place));
+        line.extend(messages.into_iter().map(|message| InLine { lane, place, message }));
         line.extend(behind);
     }
 
@@ -128,11 +132,7 @@ impl<P> Shard<P> {
     fn before(&self, number: usize, rank: u8) -> usize {
         let one = &self.numbers[number];
         let claiming: usize = one.claiming.iter().take(usize::from(rank) + 1).sum();
-        let last = one.claimed.back().map_or(0, |(lane, _)| self.place_of(*lane));
-        if last <= rank {
-            return claiming + one.claimed.len();
-        }
-        claiming + one.claimed.iter().filter(|(lane, _)| self.place_of(*lane) <= rank).count()
+        claiming + one.claimed.partition_point(|waiting| waiting.place <= rank)
     }
 
     /// How many messages a number should claim now, no more than its pace will use soon and its free slots can take. Those

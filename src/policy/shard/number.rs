@@ -6,7 +6,7 @@ use std::time::Duration;
 use rand::RngExt as _;
 
 use super::agenda::{Agenda, Picked};
-use super::listing::{LAST_PLACE, PLACES};
+use super::listing::{InLine, LAST_PLACE, PLACES};
 use super::share::Shares;
 use super::tenure::Tenure;
 use super::{BLOCK_TOO_LONG, Blocked, CONNECTING_MAX, Flight, FlightId, Message, NumberSetup, Output, Shard};
@@ -39,8 +39,8 @@ pub(super) struct Number<P> {
     /// Throttles in a row.
     pub(super) throttles: u32,
     pub(super) agenda: Agenda,
-    /// Claimed and not begun: lane and message.
-    pub(super) claimed: VecDeque<(usize, Message<P>)>,
+    /// Claimed and not begun.
+    pub(super) claimed: VecDeque<InLine<P>>,
     /// Messages ordered and not yet answered, by their place in the line.
     pub(super) claiming: [usize; PLACES],
     /// Lanes whose adoption is under way.
@@ -178,8 +178,8 @@ impl<P> Shard<P> {
     /// Gives back everything that a number claimed and has not begun.
     pub(super) fn give_back_claimed(&mut self, number: usize) {
         let held = std::mem::take(&mut self.numbers[number].claimed);
-        let mut lanes: Vec<usize> = held.iter().map(|(lane, _)| *lane).collect();
-        for (lane, message) in held {
+        let mut lanes: Vec<usize> = held.iter().map(|waiting| waiting.lane).collect();
+        for InLine { lane, message, .. } in held {
             self.unclaim(lane, &message);
         }
         lanes.dedup();
@@ -199,7 +199,7 @@ impl<P> Shard<P> {
     fn send(&mut self, number: usize) {
         loop {
             let one = &self.numbers[number];
-            let Some((lane, message)) = one.claimed.front() else {
+            let Some(InLine { lane, message, .. }) = one.claimed.front() else {
                 break;
             };
             let lane = *lane;
@@ -255,7 +255,7 @@ impl<P> Shard<P> {
     }
 
     fn turn_away(&mut self, number: usize, gate: Gate) {
-        let Some((lane, message)) = self.numbers[number].claimed.pop_front() else {
+        let Some(InLine { lane, message, .. }) = self.numbers[number].claimed.pop_front() else {
             return;
         };
         match gate {
@@ -279,7 +279,7 @@ impl<P> Shard<P> {
 
     fn begin(&mut self, number: usize) {
         let one = &mut self.numbers[number];
-        let Some((lane, message)) = one.claimed.pop_front() else {
+        let Some(InLine { lane, message, .. }) = one.claimed.pop_front() else {
             return;
         };
         one.in_flight += 1;

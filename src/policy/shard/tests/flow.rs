@@ -240,6 +240,27 @@ fn a_lower_priority_gets_its_guaranteed_share_and_no_more() {
 }
 
 #[test]
+fn what_a_lower_priority_is_owed_does_not_let_the_rest_of_its_lane_go_first() {
+    let mut world = one(Some(80.0), ShardConfig { guaranteed_share: 0.05, ..config() });
+    world.campaign(CampaignSetup { rank: 0, ..campaign(1) });
+    world.campaign(CampaignSetup { rank: 3, ..campaign(2) });
+    world.load(lane(2, 0), "a", 5_000);
+    world.run(Duration::from_secs(2));
+    // One at a time, so that lanes below have their claimed messages in line whenever one comes; more than it takes to
+    // owe them something several times.
+    for _ in 0..100 {
+        let before = world.sent.len();
+        world.load(lane(1, 0), "a", 1);
+        let urgent = |sent: &super::world::Sent| sent.lane.campaign == CampaignSeq(1);
+        world.run_until(MINUTE, |world| world.sent[before..].iter().any(urgent));
+        let ahead = world.sent.len() - before - 1;
+        // What leaves while it is claimed, and what is owed.
+        assert!(ahead <= 3, "{ahead} went ahead of an urgent message");
+        world.run(ms(100));
+    }
+}
+
+#[test]
 fn campaigns_of_one_priority_get_messages_by_their_weights() {
     let mut world = one(Some(80.0), config());
     world.campaign(CampaignSetup { weight: 3, ..campaign(1) });
