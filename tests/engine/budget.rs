@@ -155,7 +155,8 @@ fn the_fields_of_numbers_are_not_read_when_most_requests_of_the_hour_are_used() 
         config.time_scale = 20;
     });
     let mut rig = Rig::new(3, "80/s", sim);
-    rig.extra = "time_scale = 20\n[pace]\nread_every = \"10s\"".to_owned();
+    rig.extra = "time_scale = 20".to_owned();
+    rig.pace = "read_every = \"10s\"".to_owned();
     let serve = rig.serve();
     serve.must_say("most of an account's requests are used");
     // Every half second it would ask for three numbers; ten minutes of rest are thirty seconds here.

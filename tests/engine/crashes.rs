@@ -30,7 +30,7 @@ fn sending_and_begun(rig: &Rig) -> (HashSet<String>, HashSet<String>) {
 /// how many were claimed, how many of them begun, and how many are in doubt in the end.
 fn killed_with_claims(meddle: impl FnOnce(Vec<PathBuf>)) -> [u64; 3] {
     let mut rig = Rig::new(3, "150/s", sim(|config| config.latency = Duration::from_millis(150)));
-    rig.extra = "[pace]\nclaim_ahead = \"1s\"".to_owned();
+    rig.pace = "claim_ahead = \"1s\"".to_owned();
     let serve = rig.serve();
     rig.campaign("a", 0, 2_400);
     rig.taken(300);

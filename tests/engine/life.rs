@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::rig::{Rig, get, plan, sim, wait_until, within_pace};
+use crate::pace::within_pace;
+use crate::rig::{Rig, get, plan, sim, wait_until};
 
 #[test]
 fn a_campaign_is_sent_once_to_everybody_within_the_pace() {
-    let rig = Rig::new(2, "300/s", sim(|config| config.rate_per_s = 300));
+    let rig = Rig::new(2, "300/s", sim(|config| config.rate_per_s = 300)).paced();
     let serve = rig.serve();
     rig.campaign("a", 0, 900);
     let states = rig.done("a");

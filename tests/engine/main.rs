@@ -15,6 +15,7 @@ mod journal;
 mod life;
 mod messages;
 mod owners;
+mod pace;
 mod reload;
 mod rig;
 mod scopes;

@@ -16,13 +16,14 @@ use carteiro::sim::SimConfig;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::rig::{Rig, Serve, get, sim, wait_until, within_pace};
+use crate::pace::within_pace;
+use crate::rig::{Rig, Serve, get, sim, wait_until};
 
 /// Short, so that the tests are.
 const LEASE: Duration = Duration::from_secs(3);
 
 fn rig(numbers: usize, rate: &'static str, change: impl FnOnce(&mut SimConfig)) -> Rig {
-    let mut rig = Rig::new(numbers, rate, sim(change));
+    let mut rig = Rig::new(numbers, rate, sim(change)).paced();
     rig.extra = "[ownership]\nlease = \"3s\"".to_owned();
     rig
 }

@@ -4,7 +4,8 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use nix::sys::signal::Signal;
 
-use crate::rig::{ACCOUNT, Rig, Serve, get, plan, sim, wait_until, within_pace};
+use crate::pace::within_pace;
+use crate::rig::{ACCOUNT, Rig, Serve, get, plan, sim, wait_until};
 
 const OLD: &str = "EAAsecretTokenOfTheTest.old";
 const NEW: &str = "EAAsecretTokenOfTheTest.new";
@@ -55,7 +56,7 @@ fn a_new_token_is_taken_over_without_a_restart() {
 
 #[test]
 fn numbers_come_go_and_change_their_pace_while_it_sends() {
-    let mut rig = Rig::new(2, "20/s", sim(|_| ()));
+    let mut rig = Rig::new(2, "20/s", sim(|_| ())).paced();
     let serve = rig.serve();
     rig.campaign("a", 0, 1_500);
     rig.taken(20);

@@ -17,16 +17,6 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-/// How far arrivals may jitter before a measured pace says nothing: the slack of the pace itself.
-const SLACK_MS: f64 = 10.0;
-
-/// A measured pace counts if the machine was not late itself.
-pub(crate) fn within_pace(ledger: &LedgerReport, rate: u64) {
-    if ledger.lag_ms.max <= SLACK_MS {
-        assert!(ledger.worst_second_max <= rate && ledger.over_rate == 0, "{ledger:?}");
-    }
-}
-
 /// Long enough for any of this on a busy machine; a test that runs into it fails.
 const PATIENCE: Duration = Duration::from_secs(90);
 
@@ -49,6 +39,8 @@ pub(crate) struct Rig {
     pub(crate) rate: &'static str,
     /// Where the account's token comes from.
     pub(crate) token: &'static str,
+    /// `[pace]`.
+    pub(crate) pace: String,
     /// More of `[cloud]`.
     pub(crate) cloud: String,
     /// More of the configuration.
@@ -114,6 +106,7 @@ impl Rig {
             serve_words: Vec::new(),
             token: "{ env = \"TEST_TOKEN\" }",
             extra: String::new(),
+            pace: String::new(),
             cloud: String::new(),
             webhooks: None,
             people_per_day: None,
@@ -144,6 +137,7 @@ impl Rig {
             text += &format!("[[portfolio]]\nid = \"p\"\npeople_per_day = {people}\n");
         }
         text += &format!("[calendar]\n{}\n[cap]\n{}\n", self.calendar, self.cap);
+        text += &format!("[pace]\n{}\n", self.pace);
         text += &format!("[cloud]\nurl = \"{}\"\n{}", self.sim.url, self.cloud);
         if let Some(pem) = &self.sim.ca_pem {
             std::fs::write(self.path("ca.pem"), pem).unwrap();

@@ -81,7 +81,7 @@ fn a_number_that_left_the_configuration_leaves_its_lanes_to_the_others() {
 #[test]
 fn the_lanes_of_a_number_that_is_stopped_for_long_move_to_another() {
     let mut rig = Rig::new(2, "200/s", sim(|_| ()));
-    rig.extra = "[pace]\nfailover_after = \"1s\"".to_owned();
+    rig.pace = "failover_after = \"1s\"".to_owned();
     let serve = rig.serve();
     rig.campaign("a", 0, 1_500);
     rig.taken(50);
