@@ -147,7 +147,7 @@ async fn a_window_ends_by_redis_time_and_the_notes_go() {
     let keys: Vec<String> = lab.redis.keys("ct:{h*}:cap:*").await.unwrap();
     let left_ms: i64 = lab.redis.pttl(&keys[0]).await.unwrap();
     assert!((1..=12_000).contains(&left_ms), "{left_ms}");
-    // Over many stretches, in which nothing is noted.
+    // Over many stretches, in which nothing is noted. It is Redis' own clock that ends the window, and nothing but time moves it.
     while let [Some(hold)] = other.admit(&mut lab.redis, &[ask(1, 2, 1)]).await.unwrap()[..] {
         tokio::time::sleep(other.wait(hold.until_ms).max(Duration::from_millis(1))).await;
     }

@@ -21,11 +21,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use redis::AsyncCommands;
 
-use crate::lab::{Lab, NOW_MS, append, id, number, settlement, stored, timeouts};
+use crate::lab::{Lab, NOW_MS, PATIENCE, append, id, number, settlement, stored, timeouts, wait_until};
 use crate::servers::Server;
-
-/// Long enough for any of this on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 fn signal(pid: u32, signal: Signal) {
     kill(Pid::from_raw(i32::try_from(pid).unwrap()), signal).unwrap();
@@ -177,9 +174,8 @@ async fn what_redis_forgot_is_written_again_by_one_who_has_nothing_more_to_ask()
         link.call(async |redis| lane::settle(redis, id(0), &mut all).await).await.unwrap();
         link.wrote(id(0), || Wrote::Settled(all.to_vec()));
         forget(&mut lab, &then).await;
-        while stored(&mut lab.redis, id(0)).await.records[1].state != State::Accepted {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        let redis = &mut lab.redis;
+        wait_until(async || stored(redis, id(0)).await.records[1].state == State::Accepted).await;
     };
     tokio::time::timeout(PATIENCE, tokio::task::LocalSet::new().run_until(run)).await.unwrap();
 }
@@ -294,13 +290,10 @@ async fn a_claim_counts_when_its_replica_has_it() {
         let link = Link::new(client, timeouts(), move |one| told.borrow_mut().push(one));
         link.await_replicas();
         link.await_replicas();
-        while news.borrow().iter().filter(|one| **one == LinkNews::Down("replicas")).count() < 3 {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        let down = || news.borrow().iter().filter(|one| **one == LinkNews::Down("replicas")).count();
+        wait_until(async || down() >= 3).await;
         signal(replica.pid(), Signal::SIGCONT);
-        while news.borrow().last() != Some(&LinkNews::Up) {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        wait_until(async || news.borrow().last() == Some(&LinkNews::Up)).await;
     };
     tokio::time::timeout(PATIENCE, tokio::task::LocalSet::new().run_until(run)).await.unwrap();
     assert!(lane::claim(&mut sure, id(0), (1, 4), NOW_MS, (2, 0)).await.unwrap().kept);

@@ -18,6 +18,9 @@ use redis::AsyncCommands;
 /// Wall time of most calls.
 pub(crate) const NOW_MS: u64 = 1_800_000_000_000;
 
+/// Long enough for any of this on a busy machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
 pub(crate) struct Lab {
     pub(crate) server: RedisServer,
     pub(crate) client: Client,
@@ -27,6 +30,16 @@ pub(crate) struct Lab {
 
 pub(crate) fn timeouts() -> Timeouts {
     Timeouts { connect: Duration::from_secs(5), response: Duration::from_secs(10) }
+}
+
+/// Polls until something is so: never a fixed sleep. The pause only spares the machine.
+pub(crate) async fn wait_until(mut done: impl AsyncFnMut() -> bool) {
+    let poll = async {
+        while !done().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, poll).await.unwrap();
 }
 
 pub(crate) fn id(lane: u32) -> LaneId {

@@ -18,7 +18,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use redis::AsyncCommands;
 
-use crate::lab::{Lab, NOW_MS, id, settlement, stored, timeouts};
+use crate::lab::{Lab, NOW_MS, id, settlement, stored, timeouts, wait_until};
 
 /// Long enough for any of this on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -109,16 +109,13 @@ impl Server {
         command.arg("--dir").arg(folder).args(settings).stdout(Stdio::null());
         let server = Self(command.spawn().unwrap());
         let client = Client::from(redis::Client::open(format!("redis+unix://{}", socket.display())).unwrap());
-        let connected = tokio::time::timeout(PATIENCE, async {
-            loop {
-                if let Ok(redis) = client.connect(timeouts()).await {
-                    return redis;
-                }
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        });
-        let redis = connected.await.unwrap();
-        (server, client, redis)
+        let mut redis = None;
+        wait_until(async || {
+            redis = client.connect(timeouts()).await.ok();
+            redis.is_some()
+        })
+        .await;
+        (server, client, redis.unwrap())
     }
 }
 
