@@ -85,7 +85,7 @@
 //! | a column of the report, joining, Excel, Parquet | [`report`] |
 //! | what `why` says | [`cli::why`] |
 //! | archives, retention, erasure of a person | [`app::archive`], [`app::retention`], [`app::erasure`] |
-//! | metrics, dashboard, alerts | [`metrics`], `grafana/carteiro.json`, `config/alerts.yml` |
+//! | metrics, dashboard, alerts | [`metrics`], the table of their names and help `metrics::family`, `grafana/carteiro.json`, `config/alerts.yml` |
 //! | **trials** | |
 //! | what the simulated Meta does, knows and reports | [`sim`]: `judge`, `library`, `webhook`, `contacts`; over HTTP/2: `streams` |
 //! | what `make chaos` does to real processes | `tests/chaos` |

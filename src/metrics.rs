@@ -1,11 +1,12 @@
-//! Every metric of the program: names, labels and help in one table, handles prepared once per label set so that
-//! the hot path only adds to an atomic.
+//! Every metric of the program: names, labels and help in one table (`family`), handles prepared once per label set so
+//! that the hot path only adds to an atomic.
 //!
 //! Labels are bounded: number, campaign, outcome, reason, scope, code; never a lane or a person. The exporter
 //! cannot drop a single series, so what comes and goes (campaigns, what blocks a number) is kept here and
 //! written by [`Metrics::render`] itself. A test compares the names with the dashboard and the alerts.
 
 mod doubts;
+mod family;
 mod stops;
 mod webhooks;
 
@@ -20,8 +21,13 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, 
 use crate::domain::ids::NumberId;
 use crate::policy::classify::table::Row;
 use crate::policy::classify::{Kind, Scope};
+use family::{
+    ATTEMPTS, BLOCKED, BUILD_INFO, CLAIM_SECONDS, IN_FLIGHT, MESSAGES, OLDEST_DUE, PACE, PACE_LIMIT,
+    REDIS_ERRORS, RELOADS, RETRIES, SEND_SECONDS, SETTLE_SECONDS, STOPS, THROTTLED,
+};
 
 pub use doubts::DoubtMetrics;
+pub use family::{FAMILIES, Family, FamilyKind};
 pub use stops::STOP_LIST_VERSION_NAME;
 pub use webhooks::{Asking, Ignored, RequestOutcome, WebhookMetrics};
 
@@ -39,173 +45,6 @@ const REDIS_BUCKETS_S: [f64; 11] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0
 
 /// What may become of a configuration that is read again.
 const RELOAD_OUTCOMES: [&str; 2] = ["taken", "refused"];
-
-/// What a family is to Prometheus.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FamilyKind {
-    /// Only grows.
-    Counter,
-    /// Goes up and down.
-    Gauge,
-    /// Counts by bucket.
-    Histogram,
-}
-
-/// A metric family.
-#[derive(Clone, Copy, Debug)]
-pub struct Family {
-    /// Name.
-    pub name: &'static str,
-    /// Kind.
-    pub kind: FamilyKind,
-    /// Labels in order.
-    pub labels: &'static [&'static str],
-    /// What it counts, what a sustained rise means, what to turn.
-    pub help: &'static str,
-}
-
-const ATTEMPTS: Family = Family {
-    name: "carteiro_attempts_total",
-    kind: FamilyKind::Counter,
-    labels: &["number", "outcome"],
-    help: "Requests to the Cloud API by what came of them. Mostly permanent: the list or the template is bad; \
-           halt: something waits for a person; doubtful or unknown: trouble at Meta or on the line.",
-};
-const SEND_SECONDS: Family = Family {
-    name: "carteiro_send_seconds",
-    kind: FamilyKind::Histogram,
-    labels: &[],
-    help: "From the first byte of a request to the end of its reply. A rise means that Meta or the line is slow; \
-           pace is kept with more requests in flight, up to pace.max_in_flight.",
-};
-const IN_FLIGHT: Family = Family {
-    name: "carteiro_in_flight",
-    kind: FamilyKind::Gauge,
-    labels: &["number"],
-    help: "Requests under way. Rising to pace.max_in_flight means that replies come too slowly for the pace.",
-};
-const MESSAGES: Family = Family {
-    name: "carteiro_messages",
-    kind: FamilyKind::Gauge,
-    labels: &["campaign", "state"],
-    help: "Messages of unfinished campaigns by state. Growing in_doubt: trouble at Meta or on the line; growing \
-           failed: read the report's codes; queued that does not fall: see carteiro_blocked.",
-};
-const STOPS: Family = Family {
-    name: "carteiro_campaign_stops_total",
-    kind: FamilyKind::Counter,
-    labels: &["campaign", "reason"],
-    help: "Times that a campaign paused by itself. stop_if: too many of its messages failed, see its status before \
-           you resume it; first: its first messages are sent.",
-};
-const OLDEST_DUE: Family = Family {
-    name: "carteiro_oldest_due_seconds",
-    kind: FamilyKind::Gauge,
-    labels: &["campaign"],
-    help: "How long the campaign's oldest due message has waited. A rise means that more is loaded than the \
-           numbers can send: add numbers, raise rates, or see carteiro_blocked.",
-};
-const THROTTLED: Family = Family {
-    name: "carteiro_throttled_total",
-    kind: FamilyKind::Counter,
-    labels: &["scope", "code"],
-    help: "Requests refused by a limit of Meta. A rise of 130429 means that number.rate is above what Meta \
-           allows, inbound messages counted: lower it. 131056: too many campaigns to the same people.",
-};
-const RETRIES: Family = Family {
-    name: "carteiro_retries_total",
-    kind: FamilyKind::Counter,
-    labels: &[],
-    help: "Attempts that were not a message's first. A rise means that refusals for the moment are common: see \
-           carteiro_attempts_total by outcome, and the campaign's retry policy.",
-};
-const PACE: Family = Family {
-    name: "carteiro_pace_per_s",
-    kind: FamilyKind::Gauge,
-    labels: &["number"],
-    help: "Messages a second that the number may send now. Below the limit: it was slowed after refusals.",
-};
-const PACE_LIMIT: Family = Family {
-    name: "carteiro_pace_limit_per_s",
-    kind: FamilyKind::Gauge,
-    labels: &["number"],
-    help: "Messages a second that number.rate allows.",
-};
-const BLOCKED: Family = Family {
-    name: "carteiro_blocked",
-    kind: FamilyKind::Gauge,
-    labels: &["number", "reason"],
-    help: "Lanes of the number that may not send now, by reason. A reason that stays names what to look at: \
-           breaker, throttle, halted, paused, redis, hours.",
-};
-const CLAIM_SECONDS: Family = Family {
-    name: "carteiro_claim_seconds",
-    kind: FamilyKind::Histogram,
-    labels: &[],
-    help: "Time of a claim in Redis. A rise means a slow disk under appendfsync always or a busy Redis.",
-};
-const SETTLE_SECONDS: Family = Family {
-    name: "carteiro_settle_seconds",
-    kind: FamilyKind::Histogram,
-    labels: &[],
-    help: "Time of a settle in Redis. A rise means a slow disk under appendfsync always or a busy Redis.",
-};
-const REDIS_ERRORS: Family = Family {
-    name: "carteiro_redis_errors_total",
-    kind: FamilyKind::Counter,
-    labels: &[],
-    help: "Calls to Redis that failed. A rise stops sending: look at Redis, its memory and its disk.",
-};
-const RELOADS: Family = Family {
-    name: "carteiro_reloads_total",
-    kind: FamilyKind::Counter,
-    labels: &["outcome"],
-    help: "Times that SIGHUP had the configuration read again: taken, or refused because it was not valid, and the \
-           old one stays in force. A refused one waits for a person: the log says which file, line and key.",
-};
-const BUILD_INFO: Family = Family {
-    name: "carteiro_build_info",
-    kind: FamilyKind::Gauge,
-    labels: &["version"],
-    help: "Always 1; the label says which version runs. Two versions at once mean a rollout that did not end.",
-};
-
-/// Every family.
-pub const FAMILIES: [Family; 33] = [
-    ATTEMPTS,
-    SEND_SECONDS,
-    IN_FLIGHT,
-    MESSAGES,
-    OLDEST_DUE,
-    STOPS,
-    THROTTLED,
-    RETRIES,
-    PACE,
-    PACE_LIMIT,
-    BLOCKED,
-    CLAIM_SECONDS,
-    SETTLE_SECONDS,
-    REDIS_ERRORS,
-    stops::STOP_LIST,
-    stops::STOP_LIST_CURRENT,
-    stops::STOP_LIST_VERSION,
-    RELOADS,
-    BUILD_INFO,
-    webhooks::REQUESTS,
-    webhooks::UPDATES,
-    webhooks::STOPS_ASKED,
-    webhooks::SECONDS,
-    webhooks::RECEIPTS,
-    webhooks::IGNORED,
-    webhooks::UNJOURNALED,
-    webhooks::LIFTED,
-    webhooks::DUPLICATES,
-    webhooks::TO_DELIVERED,
-    webhooks::TO_READ,
-    webhooks::LAST_RECEIPT,
-    webhooks::CAMPAIGN,
-    doubts::ENDED,
-];
 
 /// All metrics of a process.
 pub struct Metrics {
