@@ -37,29 +37,29 @@ fn a_person_is_stopped_listed_and_let_go() {
         &place,
         &["stop", "add", "-", "--dry-run"],
         0,
-        "opted out, all accounts of the person: would be added; nothing was changed\n",
+        "stop for this person (opted out, all accounts): would be added; nothing was changed\n",
     );
     check(&place, &["stop", "list", "-"], 0, "");
-    check(&place, &["stop", "add", "-"], 0, "opted out, all accounts of the person: added\n");
+    check(&place, &["stop", "add", "-"], 0, "stop for this person (opted out, all accounts): added\n");
     check(
         &place,
         &["stop", "add", "-"],
         0,
-        "opted out, all accounts of the person: is there already; nothing was changed\n",
+        "stop for this person (opted out, all accounts): is there already; nothing was changed\n",
     );
     let dnc = ["stop", "add", "-", "--kind", "do_not_contact", "--account", "100", "--from"];
     check(
         &place,
         &[&dnc[..], &["31/12/2099"]].concat(),
         0,
-        "do not contact, account 100 from 2099-12-31 of the person: added\n",
+        "stop for this person (do not contact, account 100 from 2099-12-31): added\n",
     );
     // An earlier day takes the place of a later one, a later one of none.
     check(
         &place,
         &[&dnc[..], &["2099-12-30"]].concat(),
         0,
-        "do not contact, account 100 from 2099-12-30 of the person: added\n",
+        "stop for this person (do not contact, account 100 from 2099-12-30): added\n",
     );
     let ran = given(&place, ANA, &[&dnc[..], &["2099-12-31"]].concat());
     assert!(ran.out.contains("is there already"), "{}", ran.out);
@@ -85,13 +85,13 @@ fn a_person_is_stopped_listed_and_let_go() {
         &place,
         &["stop", "remove", "-", "--yes"],
         0,
-        "opted out, all accounts of the person: taken back\n",
+        "stop for this person (opted out, all accounts): taken back\n",
     );
     check(
         &place,
         &["stop", "remove", "-", "--yes"],
         0,
-        "opted out, all accounts of the person: is not there; nothing was changed\n",
+        "stop for this person (opted out, all accounts): is not there; nothing was changed\n",
     );
     let actions = place.ok(&["journal", "show", "--actions"]);
     let lines = |word: &str| actions.lines().filter(|line| line.contains(word)).count();

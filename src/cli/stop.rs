@@ -245,7 +245,7 @@ impl Order {
             (false, false, _) => "is not there; nothing was changed",
         };
         let holds = scope(self.kind, self.account.as_deref(), self.from);
-        context.out.line(format!("{} of the {}: {done}", holds, word(subject)))?;
+        context.out.line(format!("stop for this {} ({holds}): {done}", word(subject)))?;
         if changes && *heard == Acknowledged::NobodyRuns && !self.dry_run {
             context.out.hint("no serve is running: it is in force when one starts");
         }
