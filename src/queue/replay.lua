@@ -1,26 +1,28 @@
 #!lua flags=allow-oom
 -- Writes again what this Redis may have forgotten of a lane: the last that is known of each message.
 -- KEYS    1 meta  2 state  3 retry  4 log  5 doubt
--- ARGV    1 token of the claims  2 now in wall ms  3 first index of the chunk  4 its last four bytes, or '' for any
+-- ARGV    1 the last request that gave something back  2 now in wall ms  3 first index of the chunk  4 its last four bytes, or '' for any
 --         5 reason of a doubt  6 messages, lowest index first, 16 bytes each: index (u32), generation, state (15: given
 --           back), attempt, reason (u8 each), due in wall ms (f64)
---         7 the last request that gave something back
+--         7 and on: the tokens under which the lane was the caller's lately, at most 16
 -- RETURNS {'ok', written, messages beyond the lane's end} · {'differs'}: the log holds another chunk there · {'missing'}: the lane ends before that chunk, or is
 --         not there
 -- INVARIANT a record only moves forward: what is as new as what is said, or newer, stays as it is. Untouched messages that
 --         are passed over become due, so none is left out.
 local meta = redis.call('HMGET', KEYS[1], 'tok', 'n', 'next', 'req')
 if not meta[2] then return {'missing'} end
-if #ARGV[6] % 16 ~= 0 or #ARGV[6] > 16000 then return redis.error_reply('ERR replay: malformed arguments') end
+if #ARGV[6] % 16 ~= 0 or #ARGV[6] > 16000 or #ARGV > 22 then return redis.error_reply('ERR replay: malformed arguments') end
 if ARGV[4] ~= '' then
   local id = string.format('%.0f-0', tonumber(ARGV[3]) + 1)
   local entry = redis.call('XRANGE', KEYS[4], id, id)
   if not entry[1] and tonumber(meta[2]) <= tonumber(ARGV[3]) then return {'missing'} end
   if not entry[1] or string.sub(entry[1][2][2], -4) ~= ARGV[4] then return {'differs'} end
 end
-local n, following, ours = tonumber(meta[2]), tonumber(meta[3] or 0), tonumber(meta[1] or 0) == tonumber(ARGV[1])
+local n, following, ours = tonumber(meta[2]), tonumber(meta[3] or 0), false
+-- The caller may have adopted it anew, and this Redis may have forgotten that, with what was done under the new token.
+for at = 7, #ARGV do ours = ours or tonumber(meta[1] or 0) == tonumber(ARGV[at]) end
 -- A later request was heard here: what was given back may have been claimed again.
-local forgot_release = ours and tonumber(meta[4] or 0) < tonumber(ARGV[7])
+local forgot_release = ours and tonumber(meta[4] or 0) < tonumber(ARGV[1])
 local time = redis.call('TIME')
 local now = string.format('%.0f', tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000))
 local deltas, written, highest, beyond = {}, 0, -1, 0
@@ -59,7 +61,11 @@ for at = 1, #ARGV[6], 16 do
       redis.call('SETRANGE', KEYS[2], 4 * index, string.char(16 * to + attempt, generation, reason, flags))
       stands(was, why, -1)
       stands(to, reason, 1)
-      if to == 0 or to == 4 then redis.call('ZADD', KEYS[3], due, index) end
+      if to == 0 or to == 4 then
+        redis.call('ZADD', KEYS[3], due, index)
+      elseif was == 0 or was == 4 then
+        redis.call('ZREM', KEYS[3], index)
+      end
       if to == 6 and was ~= 6 then redis.call('ZADD', KEYS[5], now, index) end
       if was == 6 and to ~= 6 then redis.call('ZREM', KEYS[5], index) end
       written = written + 1

@@ -31,6 +31,10 @@ const OTHERS: (Duration, Duration) = (Duration::from_secs(5), Duration::from_mil
 
 /// Bytes of one message in the script's arguments.
 const MESSAGE_BYTES: usize = 16;
+
+/// Tokens of one lane that are said at most, the latest: it changes hands once a lease, and the window is a few of those.
+const TOKENS_MAX: usize = 16;
+
 /// Stands in the place of a state.
 pub const GIVEN_BACK: u8 = 15;
 
@@ -48,6 +52,8 @@ pub enum Wrote {
     },
     /// Messages that were given back.
     Released {
+        /// The lane's token: another than that of the claims, if the lane was adopted anew since.
+        token: u64,
         /// The number of the request, by which a later claim of them is known.
         request: u64,
         /// Index and generation of each.
@@ -126,7 +132,8 @@ pub struct Again {
 /// What is known of one lane.
 #[derive(Debug, Default)]
 struct Known {
-    token: u64,
+    /// Under which something was claimed or given back; the latest is the last.
+    tokens: Vec<u64>,
     /// The last request that gave something back.
     request: u64,
     last: BTreeMap<u32, Last>,
@@ -158,8 +165,9 @@ pub struct Last {
 pub struct Batch {
     /// Their lane.
     pub lane: LaneId,
-    /// The token under which they were claimed.
-    pub token: u64,
+    /// The tokens under which the lane was ours lately. Redis may have forgotten that it was adopted anew, and what was given
+    /// back after that: under each of them nobody else has touched it.
+    pub tokens: Vec<u64>,
     /// The last request that gave something back.
     pub request: u64,
     /// Their chunk; None: they were claimed so long ago that it is not known.
@@ -262,14 +270,15 @@ impl Recent {
             let known = lanes.entry(*lane).or_default();
             match wrote {
                 Wrote::Claimed { token, messages, chunks } => {
-                    known.token = *token;
+                    known.held_under(*token);
                     known.chunks.extend(chunks.iter().map(|held| (held.first, *held)));
                     for &(index, generation, attempt) in messages {
                         let state = State::Sending.number();
                         known.last.insert(index, Last { generation, state, attempt, reason: 0, due_ms: 0 });
                     }
                 }
-                Wrote::Released { request, messages } => {
+                Wrote::Released { token, request, messages } => {
+                    known.held_under(*token);
                     known.request = known.request.max(*request);
                     for &(index, generation) in messages {
                         let state = GIVEN_BACK;
@@ -317,10 +326,13 @@ impl Again {
     /// What is said of messages, call by call.
     pub fn batches(&self) -> Vec<Batch> {
         let of = |(lane, known): (&LaneId, &Known)| {
-            let (lane, token, request) = (*lane, known.token, known.request);
+            let (lane, request) = (*lane, known.request);
             let groups = known.by_chunk().into_iter().flat_map(move |(held, messages)| {
                 let parts: Vec<Vec<(u32, Last)>> = messages.chunks(BATCH_MAX).map(<[_]>::to_vec).collect();
-                parts.into_iter().map(move |messages| Batch { lane, token, request, held, messages })
+                parts.into_iter().map(move |messages| {
+                    let tokens = known.tokens.clone();
+                    Batch { lane, tokens, request, held, messages }
+                })
             });
             groups.collect::<Vec<_>>()
         };
@@ -376,6 +388,15 @@ enum Written {
 }
 
 impl Known {
+    fn held_under(&mut self, token: u64) {
+        if self.tokens.last() != Some(&token) {
+            self.tokens.push(token);
+        }
+        if self.tokens.len() > TOKENS_MAX {
+            self.tokens.remove(0);
+        }
+    }
+
     /// Messages by the chunk that holds them. Those without one were claimed before the window: their chunk is older still.
     fn by_chunk(&self) -> Vec<Group> {
         let chunk = |index: u32| {
@@ -395,11 +416,11 @@ impl Known {
 }
 
 async fn write(connection: &mut Connection, batch: &Batch, now_ms: u64) -> Result<Written, QueueError> {
-    let Batch { lane, token, request, held, messages } = batch;
+    let Batch { lane, tokens, request, held, messages } = batch;
     let keys = LaneKeys::new(*lane);
     let mut call = script::REPLAY.prepare_invoke();
     call.key(&keys.meta).key(&keys.state).key(&keys.retry).key(&keys.log).key(&keys.doubt);
-    call.arg(token).arg(now_ms).arg(held.map_or(0, |held| held.first));
+    call.arg(request).arg(now_ms).arg(held.map_or(0, |held| held.first));
     call.arg(held.map(|held| held.tail.to_vec()).unwrap_or_default()).arg(reasons::OWNER_LOST);
     let mut packed = Vec::with_capacity(MESSAGE_BYTES * messages.len());
     for (index, last) in messages {
@@ -408,7 +429,7 @@ async fn write(connection: &mut Connection, batch: &Batch, now_ms: u64) -> Resul
         #[allow(clippy::cast_precision_loss, reason = "wall milliseconds stay far below 2^53")]
         packed.extend_from_slice(&(last.due_ms as f64).to_le_bytes());
     }
-    call.arg(packed).arg(request);
+    call.arg(packed).arg(tokens);
     let reply: Vec<Value> = script::run(connection, &call).await?;
     let mut reply = reply.into_iter();
     let mut next = || reply.next().unwrap_or(Value::Nil);
@@ -443,7 +464,7 @@ mod tests {
     fn the_last_word_on_each_message_counts() {
         let mut recent = Recent::new(Duration::from_secs(5));
         recent.push(at(0), LANE, claimed(0..3));
-        recent.push(at(1), LANE, Wrote::Released { request: 3, messages: vec![(2, 1)] });
+        recent.push(at(1), LANE, Wrote::Released { token: 8, request: 3, messages: vec![(2, 1)] });
         let accepted =
             Settlement { index: 0, generation: 1, state: State::Accepted, attempt: 1, reason: 0, due_ms: 0 };
         recent.push(at(2), LANE, Wrote::Settled(vec![accepted, Settlement { index: 40, ..accepted }]));
@@ -451,7 +472,7 @@ mod tests {
         let groups = known.by_chunk();
         let states =
             |at: usize| groups[at].1.iter().map(|(index, last)| (*index, last.state)).collect::<Vec<_>>();
-        assert_eq!((known.token, known.request, groups.len()), (7, 3, 2));
+        assert_eq!((&known.tokens[..], known.request, groups.len()), (&[7, 8][..], 3, 2));
         assert_eq!((groups[0].0.is_some(), states(0)), (true, vec![(0, 2), (1, 1), (2, GIVEN_BACK)]));
         assert_eq!((groups[1].0, states(1)), (None, vec![(40, 2)]));
     }

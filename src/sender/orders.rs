@@ -227,7 +227,7 @@ impl Orders {
             self.admission.take_back(&self.link, unsent).await;
         }
         if released.is_ok() {
-            self.link.wrote(id, || Wrote::Released { request, messages });
+            self.link.wrote(id, || Wrote::Released { token, request, messages });
         }
         Input::Released(id, kept(id, released).map(view))
     }

@@ -78,7 +78,7 @@ async fn what_redis_forgot_is_written_again_before_anything_else() {
             let call =
                 async |redis: &mut _| lane::release(redis, id(0), (1, request), NOW_MS, &mut messages).await;
             link.call(call).await.unwrap();
-            link.wrote(id(0), || Wrote::Released { request, messages });
+            link.wrote(id(0), || Wrote::Released { token: 1, request, messages });
         };
         let settle = async |mut all: Vec<_>| {
             link.call(async |redis| lane::settle(redis, id(0), &mut all).await).await.unwrap();
@@ -111,6 +111,43 @@ async fn what_redis_forgot_is_written_again_before_anything_else() {
         assert_eq!(stored(&mut lab.redis, id(0)).await, now);
     };
     tokio::time::timeout(PATIENCE, tokio::task::LocalSet::new().run_until(run)).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_was_given_back_after_the_lane_was_adopted_anew_is_given_back_again() {
+    for adoption_is_forgotten in [false, true] {
+        let mut lab = Lab::start().await;
+        lab.lane(id(0), 10).await;
+        let run = async {
+            let link = Link::new(lab.client.clone().remembering(Duration::from_secs(60)), timeouts(), |_| ());
+            let claim = async |token, request, counts| {
+                let call =
+                    async |redis: &mut _| lane::claim(redis, id(0), (token, request), NOW_MS, counts).await;
+                let claimed = link.call(call).await.unwrap().messages;
+                let messages =
+                    claimed.iter().map(|(index, one)| (*index, one.generation, one.attempt)).collect();
+                link.wrote(id(0), || Wrote::Claimed { token, messages, chunks: Vec::new() });
+                claimed.into_iter().map(|(index, _)| index).collect::<Vec<_>>()
+            };
+            assert_eq!(claim(1, 1, (4, 0)).await, [0, 1, 2, 3]);
+            let earlier = dump(&mut lab).await;
+            link.call(async |redis| lane::adopt(redis, id(0), 2, false).await).await.unwrap();
+            let then = if adoption_is_forgotten { earlier } else { dump(&mut lab).await };
+            let given_back = vec![(2, 1), (3, 1)];
+            let call = async |redis: &mut _| {
+                lane::release(redis, id(0), (2, 2), NOW_MS, &mut given_back.clone()).await
+            };
+            link.call(call).await.unwrap();
+            link.wrote(id(0), || Wrote::Released { token: 2, request: 2, messages: given_back.clone() });
+            forget(&mut lab, &then).await;
+            assert_eq!(stored(&mut lab.redis, id(0)).await.records[3].state, State::Sending, "it did forget");
+            link.call(async |redis| lane::adopt(redis, id(0), 2, false).await).await.unwrap();
+            let mut again = claim(2, 3, (1, 9)).await;
+            again.sort_unstable();
+            assert_eq!(again, [2, 3, 4]);
+        };
+        tokio::time::timeout(PATIENCE, tokio::task::LocalSet::new().run_until(run)).await.unwrap();
+    }
 }
 
 #[tokio::test]

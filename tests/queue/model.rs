@@ -50,9 +50,9 @@ enum Step {
     Retry(u8),
     /// Index, generation, state seen, state to be, attempts.
     Resolve(Vec<(u32, u8, State, State, u8)>),
-    /// What is said again of messages: index, generation, state (15: given back), attempts, wait; under our token; the
-    /// last request.
-    Replay(Vec<(u32, u8, u8, u8, u64)>, bool, i64),
+    /// What is said again of messages: index, generation, state (15: given back), attempts, wait; how much newer than the
+    /// lane's the tokens of its claims and of what was given back are; the last request.
+    Replay(Vec<(u32, u8, u8, u8, u64)>, (u64, u64), i64),
     /// What a process that restarts asks.
     LastRun,
 }
@@ -82,10 +82,10 @@ fn any_step() -> impl Strategy<Value = Step> {
         1 => prop::collection::vec(0u32..40, 0..4).prop_map(Step::Suppress),
         1 => (0u8..5).prop_map(Step::Retry),
         2 => prop::collection::vec(any_ending(), 0..8).prop_map(Step::Resolve),
-        2 => (prop::collection::btree_map(0u32..36, any_said(), 0..8), any::<bool>(), -1i64..2).prop_map(
-            |(said, ours, request)| {
+        2 => (prop::collection::btree_map(0u32..36, any_said(), 0..8), (0u64..2, 0u64..2), -1i64..2).prop_map(
+            |(said, newer, request)| {
                 let said = said.into_iter().map(|(at, (generation, state, attempt, wait))| (at, generation, state, attempt, wait));
-                Step::Replay(said.collect(), ours, request)
+                Step::Replay(said.collect(), newer, request)
             }
         ),
         1 => Just(Step::LastRun),
@@ -232,17 +232,17 @@ async fn replay_step(
     walk: &mut Walk,
     lab: &mut Lab,
     said: &[(u32, u8, u8, u8, u64)],
-    ours: bool,
+    (claims, releases): (u64, u64),
     request: i64,
 ) {
     let mut recent = Recent::new(std::time::Duration::from_secs(5));
-    let token = if ours { walk.lane.token } else { walk.lane.token + 7 };
+    let (token, later) = (walk.lane.token + claims, walk.lane.token + releases);
     let claimed = Wrote::Claimed { token, messages: Vec::new(), chunks: Vec::new() };
     recent.push(clock::mono(), walk.id, claimed);
     let request = walk.lane.request.saturating_add_signed(request);
     for &(index, generation, state, attempt, wait) in said {
         let wrote = match (State::from_number(state), state) {
-            (_, GIVEN_BACK) => Wrote::Released { request, messages: vec![(index, generation)] },
+            (_, GIVEN_BACK) => Wrote::Released { token: later, request, messages: vec![(index, generation)] },
             (_, 1) => {
                 Wrote::Claimed { token, messages: vec![(index, generation, attempt)], chunks: Vec::new() }
             }
@@ -334,7 +334,7 @@ async fn take(walk: &mut Walk, lab: &mut Lab, step: &Step) {
             assert_eq!((turned, end), (u64::from(expect), -1));
         }
         Step::Resolve(picks) => resolve_step(walk, lab, picks).await,
-        Step::Replay(said, ours, request) => replay_step(walk, lab, said, *ours, *request).await,
+        Step::Replay(said, newer, request) => replay_step(walk, lab, said, *newer, *request).await,
         Step::LastRun => last_run_step(walk, lab).await,
     }
     assert_eq!(stored(&mut lab.redis, walk.id).await, walk.stored(), "after {step:?}");

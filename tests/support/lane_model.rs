@@ -354,7 +354,7 @@ impl LaneModel {
 
     /// Writes again what was forgotten. How many records were behind.
     pub(crate) fn replay(&mut self, batch: &Batch, now_ms: u64) -> u32 {
-        let ours = self.token == batch.token;
+        let ours = batch.tokens.contains(&self.token);
         let forgot_release = ours && self.request < batch.request;
         let (mut written, mut end) = (0, 0);
         for &(index, last) in &batch.messages {
@@ -375,6 +375,8 @@ impl LaneModel {
                 self.put(index, after, Cause::Replay);
                 if after.state == State::Waiting {
                     self.retry.insert(index, last.due_ms);
+                } else {
+                    self.retry.remove(&index);
                 }
                 written += 1;
             }

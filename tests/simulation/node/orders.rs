@@ -164,10 +164,10 @@ impl World {
                 });
                 self.input(at, Input::Claimed(lane_id(*lane), claimed));
             }
-            (Call::Release { lane, messages, request, .. }, Answer::Released(released)) => {
+            (Call::Release { lane, token, messages, request }, Answer::Released(released)) => {
                 if released.is_ok() && self.nodes[at].phase != Phase::Starting {
-                    let (request, messages) = (*request, messages.clone());
-                    self.nodes[at].kept(self.now, *lane, Wrote::Released { request, messages });
+                    let (token, request, messages) = (*token, *request, messages.clone());
+                    self.nodes[at].kept(self.now, *lane, Wrote::Released { token, request, messages });
                 }
                 self.on_released(at, *lane, messages, released)
             }
