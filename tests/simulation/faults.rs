@@ -59,10 +59,14 @@ pub(crate) enum Fault {
     DoubtSentAgain,
     /// A doubt stood because no receipts came.
     DoubtStood,
+    /// Somebody had been written to as often as allowed.
+    PersonHeld,
+    /// Somebody had just been written to by the same number.
+    PairHeld,
 }
 
 impl Fault {
-    pub(crate) const ALL: [Self; 41] = [
+    pub(crate) const ALL: [Self; 43] = [
         Self::Killed,
         Self::KilledWithinATurn,
         Self::RestartedGracefully,
@@ -104,11 +108,13 @@ impl Fault {
         Self::ReleaseTooLate,
         Self::DoubtSentAgain,
         Self::DoubtStood,
+        Self::PersonHeld,
+        Self::PairHeld,
     ];
 }
 
 /// The edges of the drawing of states in `domain::record` and `domain::receipt`. Each must be walked.
-pub(crate) const EDGES: [(Cause, State, State); 29] = [
+pub(crate) const EDGES: [(Cause, State, State); 30] = [
     (Cause::Claim, State::Queued, State::Sending),
     (Cause::Claim, State::Waiting, State::Sending),
     (Cause::Release, State::Sending, State::Queued),
@@ -117,6 +123,7 @@ pub(crate) const EDGES: [(Cause, State, State); 29] = [
     (Cause::Settle, State::Sending, State::Waiting),
     (Cause::Settle, State::Sending, State::Failed),
     (Cause::Settle, State::Sending, State::Expired),
+    (Cause::Settle, State::Sending, State::Suppressed),
     (Cause::Settle, State::Sending, State::InDoubt),
     (Cause::Settle, State::InDoubt, State::Accepted),
     (Cause::OwnerLost, State::Sending, State::InDoubt),

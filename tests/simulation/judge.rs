@@ -1,10 +1,11 @@
 //! What must hold, looked at with every step: it knows what really happened at Meta, and believes nobody else.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use carteiro::domain::receipt::{Outcome, Receipt, ReceiptKind};
 use carteiro::domain::record::{Record, State};
 
+use crate::contacts::person;
 use crate::lane_model::LaneModel;
 use crate::node::Sent;
 use crate::store::{CAMPAIGNS, LANES, NUMBERS, PER_LANE, Store, campaign_of};
@@ -41,7 +42,13 @@ pub(crate) struct Judge {
     heard_ms: [u64; NUMBERS],
     paused: [bool; CAMPAIGNS],
     closed: [Vec<(u64, u64)>; CAMPAIGNS],
+    /// When each message reached its person, by person.
+    contacts: BTreeMap<u64, Vec<(usize, u64)>>,
 }
+
+/// Between two messages to a person: a day less the time for which a process may stand still, within its lease, between its
+/// last look and its first byte.
+const DAY_LEAST_US: u64 = 18 * SECOND_US;
 
 fn at(lane: usize, index: u32) -> usize {
     lane * PER_LANE + index as usize
@@ -61,6 +68,7 @@ impl Judge {
             heard_ms: [0; NUMBERS],
             paused: [false; CAMPAIGNS],
             closed: [const { Vec::new() }; CAMPAIGNS],
+            contacts: BTreeMap::new(),
         }
     }
 
@@ -144,7 +152,15 @@ impl Judge {
     }
 
     /// What becomes of a message that Meta took.
-    pub(crate) fn fate(&mut self, sent: &Sent, given_up: bool) {
+    pub(crate) fn fate(&mut self, now: u64, sent: &Sent, given_up: bool) {
+        let contacts = self.contacts.entry(person(sent.lane, sent.index).0).or_default();
+        let others = contacts.iter().filter(|(lane, _)| *lane != sent.lane);
+        let last = others.map(|(_, at)| *at).max();
+        contacts.push((sent.lane, now));
+        if let Some(last) = last.filter(|last| now - last < DAY_LEAST_US) {
+            let who = format!("lane {} index {}", sent.lane, sent.index);
+            self.fail(format!("{who}: its person was written to {:.3} s before", (now - last) as f64 / 1e6));
+        }
         if given_up {
             return;
         }

@@ -144,7 +144,7 @@ impl World {
             kinds[1] = Some(ReceiptKind::Delivered);
             kinds[2] = self.rng.random_bool(0.5).then_some(ReceiptKind::Read);
         }
-        self.judge.fate(sent, given_up);
+        self.judge.fate(self.now, sent, given_up);
         if self.chance(ratios.webhooks_swapped, Fault::WebhooksSwapped) {
             kinds.swap(0, 1);
         }

@@ -50,10 +50,14 @@ pub(crate) enum Mutant {
     DoubtClockNeverStands,
     /// What Meta probably did not take is tried again at once.
     DoubtDoesNotWait,
+    /// People are written to however often they were.
+    CapIsIgnored,
+    /// What may have reached a person is taken back as if it had not.
+    DoubtIsNoContact,
 }
 
 impl Mutant {
-    pub(crate) const ALL: [Self; 18] = [
+    pub(crate) const ALL: [Self; 20] = [
         Self::SettleIgnoresGeneration,
         Self::ClaimIgnoresToken,
         Self::AdoptLeavesSending,
@@ -72,6 +76,8 @@ impl Mutant {
         Self::NoGrace,
         Self::DoubtClockNeverStands,
         Self::DoubtDoesNotWait,
+        Self::CapIsIgnored,
+        Self::DoubtIsNoContact,
     ];
 
     pub(crate) fn claim(mutant: Option<Self>, lane: &LaneModel, (token, request): Asked) -> Asked {
@@ -95,6 +101,7 @@ impl Mutant {
             Self::StraysAreKept | Self::NoGrace => (ratios.forgets, ratios.restarts) = (8, 4),
             Self::DoubtClockNeverStands => (ratios.server_error, ratios.webhook_lost) = (150, 900),
             Self::DoubtDoesNotWait => (ratios.server_error, ratios.webhook_late) = (150, 700),
+            Self::DoubtIsNoContact => (ratios.reply_lost, ratios.reset_after) = (200, 200),
             _ => {}
         }
     }

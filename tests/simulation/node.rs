@@ -310,16 +310,20 @@ impl World {
                 let (token, run) = (node.token, node.journal.run);
                 self.call(at, Call::Adopt { lane: lane_at(lane), token, sweep, run });
             }
-            Output::Claim { lane, request, fresh, due, .. } => {
+            Output::Claim { lane, number, request, fresh, due, .. } => {
                 let (lane, token) = (lane_at(lane), node.token_of(lane_at(lane)));
-                self.call(at, Call::Claim { lane, token, request, fresh, due });
+                self.call(at, Call::Claim { lane, number: number_at(&number), token, request, fresh, due });
             }
             Output::Release { lane, request, messages } => {
                 let (lane, token) = (lane_at(lane), node.token_of(lane_at(lane)));
-                self.call(at, Call::Release { lane, token, request, messages });
+                let back = messages.clone();
+                self.take_back(at, lane, back, Call::Release { lane, token, request, messages });
             }
             Output::Settle { lane, settlements } => {
-                self.call(at, Call::Settle { lane: lane_at(lane), settlements });
+                let refused = settlements.iter().filter(|one| self.was_not_taken(one));
+                let back = refused.map(|one| (one.index, one.generation)).collect();
+                let lane = lane_at(lane);
+                self.take_back(at, lane, back, Call::Settle { lane, settlements });
             }
             Output::Send { flight, number, lane, message } => self.send(at, flight, &number, lane, &message),
             Output::Connect(count) => {

@@ -7,14 +7,17 @@ use std::time::Duration;
 use carteiro::domain::ids::{CampaignSeq, LaneId, NumberId};
 use carteiro::domain::receipt::{Outcome, Receipt};
 use carteiro::domain::record::{Record, Settlement, State};
+use carteiro::policy::contacts::Hold;
 use carteiro::policy::doubt::Hearing;
 use carteiro::queue::doubts::{Ending, Message};
 use carteiro::queue::lane::Standing;
 use carteiro::queue::owner::{Ask, Beat, Renewal};
 
+use crate::contacts::Notes;
 use crate::lane_model::{LaneModel, Refused};
 use crate::mutants::Mutant;
 use crate::own_model::OwnModel;
+use crate::world::EPOCH_MS;
 
 pub(crate) const NUMBERS: usize = 4;
 pub(crate) const LANES: usize = 8;
@@ -29,6 +32,11 @@ pub(crate) const ATTEMPTS: u8 = 4;
 
 pub(crate) fn campaign_of(lane: usize) -> usize {
     usize::from(lane >= SECOND)
+}
+
+/// The first lane of a campaign.
+pub(crate) fn first_lane(campaign: usize) -> usize {
+    campaign * SECOND
 }
 
 pub(crate) fn lane_id(lane: usize) -> LaneId {
@@ -93,6 +101,7 @@ pub(crate) enum Call {
     },
     Claim {
         lane: usize,
+        number: usize,
         token: u64,
         request: u64,
         fresh: usize,
@@ -128,6 +137,21 @@ pub(crate) enum Call {
     },
     LastRun {
         run: u64,
+    },
+    /// Asks for messages that were claimed whether their people may be written to.
+    Admit {
+        lane: usize,
+        number: usize,
+        claimed: Vec<(u32, Record)>,
+        standing: Standing,
+        /// When it was asked first.
+        began_us: u64,
+    },
+    /// Takes contacts back that did not happen, and goes on with another call.
+    TakeBack {
+        lane: usize,
+        messages: Vec<(u32, u8)>,
+        then: Box<Call>,
     },
 }
 
@@ -185,6 +209,8 @@ pub(crate) enum Answer {
     Done,
     Doubts(Vec<Doubted>),
     LastRun(Vec<Left>),
+    Admitted(Vec<Option<Hold>>),
+    TakenBack,
 }
 
 /// What is in doubt on one number, by lane, and what is known of its receipts.
@@ -217,6 +243,7 @@ pub(crate) struct Store {
     /// Of each number: the latest send that a receipt spoke of, in wall ms, and what its owners noted.
     pub(crate) heard: [Option<u64>; NUMBERS],
     pub(crate) hearings: [Hearing; NUMBERS],
+    notes: Notes,
     pub(crate) mutant: Option<Mutant>,
 }
 
@@ -234,13 +261,15 @@ impl Store {
             halts: BTreeSet::new(),
             heard: [None; NUMBERS],
             hearings: Default::default(),
+            notes: Notes::default(),
             mutant,
         }
     }
 
-    /// Carries out a call that was sent at this wall time and arrives now.
-    pub(crate) fn run(&mut self, call: &Call, sent_ms: u64, now_us: u64) -> Answer {
+    /// Carries out a call that was sent at this wall time and arrives now; `late`: it is a copy that nobody waits for.
+    pub(crate) fn run(&mut self, call: &Call, sent_ms: u64, now_us: u64, late: bool) -> Answer {
         let mutant = self.mutant;
+        let (now_ms, late_from) = (EPOCH_MS + now_us / 1000, late.then_some(sent_ms));
         match call {
             Call::Beat(call) => Answer::Beat(self.own.beat(now_us, &call.beat())),
             Call::Look => Answer::Look(Box::new(self.view())),
@@ -254,20 +283,14 @@ impl Store {
                 let swept = lane.adopt(*token, mutant != Some(Mutant::AdoptLeavesSending), *run);
                 Answer::Adopted(swept.map(|_| lane.standing()))
             }
-            Call::Claim { lane, token, request, fresh, due } => {
+            Call::Claim { lane, token, request, fresh, due, .. } => {
                 let lane = &mut self.lanes[*lane].lane;
                 let call = Mutant::claim(mutant, lane, (*token, *request));
                 let claimed = lane.claim(call, sent_ms, (*fresh, *due));
                 Answer::Claimed(claimed.map(|messages| (messages, lane.standing())))
             }
             Call::Release { lane, token, request, messages } => {
-                let lane = &mut self.lanes[*lane].lane;
-                let (call, messages) = Mutant::release(mutant, lane, (*token, *request), messages);
-                let released = lane.release(call, sent_ms, &messages);
-                if mutant == Some(Mutant::ReleaseForgetsRetry) {
-                    lane.retry.retain(|index, _| messages.iter().all(|(released, _)| released != index));
-                }
-                Answer::Released(released.map(|_| lane.standing()))
+                self.release(*lane, (*token, *request), messages, sent_ms)
             }
             Call::Unsent { lane, messages } => {
                 self.lanes[*lane].lane.unsent(sent_ms, messages);
@@ -295,19 +318,39 @@ impl Store {
                 all.iter().for_each(|(number, one)| self.hearings[*number] = one.clone());
                 Answer::Done
             }
-            Call::EndDoubts { lane, endings } => {
-                let again = endings.iter().any(|one| one.to == State::Waiting);
-                let campaign = campaign_of(*lane);
-                let lane = &mut self.lanes[*lane].lane;
-                let ended = lane.resolve(sent_ms, endings);
-                if again && ended > 0 {
-                    self.campaigns[campaign].grown += 1;
-                    self.version += 1;
-                }
-                Answer::Done
-            }
+            Call::EndDoubts { lane, endings } => self.end_doubts(*lane, endings, sent_ms),
             Call::LastRun { run } => Answer::LastRun(self.left(*run)),
+            Call::Admit { lane, number, claimed, .. } => {
+                let messages: Vec<(u32, u8)> =
+                    claimed.iter().map(|(index, record)| (*index, record.generation)).collect();
+                let how = (late_from, mutant);
+                Answer::Admitted(self.notes.admit((*lane, *number), &messages, now_ms, how))
+            }
+            Call::TakeBack { lane, messages, .. } => {
+                self.notes.take_back(*lane, messages, now_ms, late_from);
+                Answer::TakenBack
+            }
         }
+    }
+
+    fn release(&mut self, lane: usize, call: (u64, u64), messages: &[(u32, u8)], sent_ms: u64) -> Answer {
+        let lane = &mut self.lanes[lane].lane;
+        let (call, messages) = Mutant::release(self.mutant, lane, call, messages);
+        let released = lane.release(call, sent_ms, &messages);
+        if self.mutant == Some(Mutant::ReleaseForgetsRetry) {
+            lane.retry.retain(|index, _| messages.iter().all(|(released, _)| released != index));
+        }
+        Answer::Released(released.map(|_| lane.standing()))
+    }
+
+    /// Ends doubts: the campaign has grown when one of their messages waits anew.
+    fn end_doubts(&mut self, lane: usize, endings: &[Ending], sent_ms: u64) -> Answer {
+        let again = endings.iter().any(|one| one.to == State::Waiting);
+        if self.lanes[lane].lane.resolve(sent_ms, endings) > 0 && again {
+            self.campaigns[campaign_of(lane)].grown += 1;
+            self.version += 1;
+        }
+        Answer::Done
     }
 
     /// Writes a receipt: the campaign has grown when its message waits anew.

@@ -395,7 +395,7 @@ impl World {
             first: None,
             pace_share_per_mille: None,
             weight: 1,
-            cap: CapChoice::Defer,
+            cap: if campaign == 0 { CapChoice::Defer } else { CapChoice::Suppress },
         }
     }
 }

@@ -4,10 +4,13 @@
 use std::rc::Rc;
 
 use carteiro::clock::WallMs;
-use carteiro::domain::record::Record;
-use carteiro::policy::shard::{Input, Message};
+use carteiro::domain::contact::RESERVED_MAX;
+use carteiro::domain::record::{Record, Settlement, State};
+use carteiro::policy::contacts::{Hold, Rule};
+use carteiro::policy::shard::{Held, Input, Message};
 use carteiro::queue::lane::Standing;
 use carteiro::queue::replay::Wrote;
+use carteiro::sender::contacts::not_taken;
 use rand::RngExt;
 
 use super::{Pending, Phase, view};
@@ -15,7 +18,7 @@ use crate::faults::Fault;
 use crate::lane_model::Refused;
 use crate::mutants::Mutant;
 use crate::store::{Answer, Call, Left, lane_id};
-use crate::world::{Event, NodeEvent, SECOND_US, World};
+use crate::world::{Event, NodeEvent, SECOND_US, World, mono};
 
 impl World {
     /// Makes a call to Redis, again and again until it has answered.
@@ -84,7 +87,7 @@ impl World {
         {
             self.tally.fault(Fault::ReleaseTooLate);
         }
-        let answer = self.store.run(call, sent_ms, self.now);
+        let answer = self.store.run(call, sent_ms, self.now, id.is_none());
         if let Call::Adopt { lane, .. }
         | Call::Sweep { lane, .. }
         | Call::Claim { lane, .. }
@@ -145,25 +148,41 @@ impl World {
                 self.on_adopted(at, (*lane, *token), adopted)
             }
             (Call::Sweep { .. }, _) => self.on_swept(at),
-            (Call::Claim { lane, token, .. }, Answer::Claimed(claimed)) => {
-                if let Ok((messages, _)) = &claimed {
-                    self.keep_claim(at, *lane, *token, messages);
+            (Call::Claim { lane, number, token, .. }, Answer::Claimed(Ok((claimed, standing)))) => {
+                let (lane, number, began_us) = (*lane, *number, self.now);
+                self.keep_claim(at, lane, *token, &claimed);
+                if claimed.is_empty() {
+                    let nothing = (Vec::new(), view(standing));
+                    return self.input(at, Input::Claimed(lane_id(lane), Some(nothing)));
                 }
-                let claimed = claimed.ok().map(|(messages, standing)| {
-                    let one = |(index, record): (u32, Record)| Message {
-                        index,
-                        generation: record.generation,
-                        attempt: record.attempt,
-                        loaded_at: WallMs(self.judge.loaded_ms(*lane, index)),
-                        stopped: None,
-                        held: None,
-                        admitted_until: None,
-                        payload: (),
-                    };
-                    (messages.into_iter().map(one).collect(), view(standing))
-                });
-                self.input(at, Input::Claimed(lane_id(*lane), claimed));
+                self.call(at, Call::Admit { lane, number, claimed, standing, began_us });
             }
+            (Call::Claim { lane, .. }, Answer::Claimed(Err(_))) => {
+                self.input(at, Input::Claimed(lane_id(*lane), None));
+            }
+            (Call::Admit { lane, claimed, standing, began_us, .. }, Answer::Admitted(holds)) => {
+                let until = mono(*began_us).after(RESERVED_MAX);
+                let one = |((index, record), hold): (&(u32, Record), Option<Hold>)| Message {
+                    index: *index,
+                    generation: record.generation,
+                    attempt: record.attempt,
+                    loaded_at: WallMs(self.judge.loaded_ms(*lane, *index)),
+                    stopped: None,
+                    held: hold.map(held),
+                    admitted_until: hold.is_none().then_some(until),
+                    payload: (),
+                };
+                let messages: Vec<Message<()>> = claimed.iter().zip(holds).map(one).collect();
+                for message in &messages {
+                    match message.held {
+                        Some(Held::Pair { .. }) => self.tally.fault(Fault::PairHeld),
+                        Some(_) => self.tally.fault(Fault::PersonHeld),
+                        None => {}
+                    }
+                }
+                self.input(at, Input::Claimed(lane_id(*lane), Some((messages, view(*standing)))));
+            }
+            (Call::TakeBack { then, .. }, _) => self.call(at, (**then).clone()),
             (Call::Release { lane, token, messages, request }, Answer::Released(released)) => {
                 if released.is_ok() && self.nodes[at].phase != Phase::Starting {
                     let (token, request, messages) = (*token, *request, messages.clone());
@@ -182,6 +201,19 @@ impl World {
             (Call::Reassign { lane, to }, _) => self.on_reassigned(at, *lane, *to),
             (_, _) => {}
         }
+    }
+
+    /// Takes contacts back before their messages can be claimed anew.
+    pub(super) fn take_back(&mut self, at: usize, lane: usize, messages: Vec<(u32, u8)>, then: Call) {
+        if messages.is_empty() {
+            return self.call(at, then);
+        }
+        self.call(at, Call::TakeBack { lane, messages, then: Box::new(then) });
+    }
+
+    pub(super) fn was_not_taken(&self, settlement: &Settlement) -> bool {
+        let doubt = self.mutant == Some(Mutant::DoubtIsNoContact) && settlement.state == State::InDoubt;
+        doubt || not_taken(settlement)
     }
 
     fn on_released(
@@ -224,5 +256,13 @@ impl World {
         if self.nodes[at].releasing == 0 {
             self.join(at);
         }
+    }
+}
+
+fn held(hold: Hold) -> Held {
+    let until = WallMs(hold.until_ms);
+    match hold.rule {
+        Rule::Pair => Held::Pair { until },
+        Rule::Cap => Held::Cap { until },
     }
 }
