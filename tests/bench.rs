@@ -67,8 +67,6 @@ fn bench(arguments: &[&str]) -> Value {
     for key in ["duplicate_ids", "duplicate_people"] {
         assert_eq!(figures[key], 0, "{figures}");
     }
-    // A run on which the machine itself was late judges no pace.
-    assert!(figures["void"] == true || figures["over_rate"] == 0, "{figures}");
     figures
 }
 
@@ -103,7 +101,8 @@ fn a_paced_run_stops_in_time_and_keeps_the_limit() {
     assert!((100..=260).contains(&requests), "{figures}");
     positive(&figures, &["pace_used", "pace_used_min"]);
     // A simulator that was late itself does not judge.
-    assert!(figures["worst_second"].as_u64().unwrap() <= 50 || figures["void"] == true, "{figures}");
+    let exact = figures["worst_second"].as_u64().unwrap() <= 50 && figures["over_rate"] == 0;
+    assert!(exact || figures["void"] == true, "{figures}");
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod verbs;
 use serde::Serialize;
 
 use super::figures::Figures;
+use super::paced::LAG_MAX_MS;
 use super::run::{Run, rig_plan};
 use super::{BenchPlan, CAMPAIGN};
 use crate::rig::{RigError, RigPlan};
@@ -127,6 +128,7 @@ pub(super) async fn run(plan: &BenchPlan, tell: &mut dyn FnMut(&str)) -> Result<
     run.stop_measuring();
     let mut figures = run.figures().await?;
     figures.limits = limits;
+    figures.void = figures.sim_lag_ms > LAG_MAX_MS;
     run.close().await?;
     Ok(figures)
 }
