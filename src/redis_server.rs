@@ -237,8 +237,10 @@ impl RedisServer {
         let Some(users) = self.users.take() else {
             return Ok(false);
         };
-        drop(users);
         let path = self.paths.users_lock();
+        // Closing it is not enough: a child that another thread forks at this moment has a copy of it until it becomes its
+        // program, and would count as one more user.
+        users.unlock().map_err(|source| RedisServerError::Io { path: path.clone(), source })?;
         let users = Paths::open(&path)?;
         if !got(&path, users.try_lock())? {
             return Ok(false);
@@ -296,4 +298,20 @@ async fn lock_start(paths: &Paths) -> Result<File, RedisServerError> {
 /// A client of a Unix socket.
 fn socket_client(socket: &Path) -> Result<redis::Client, redis::RedisError> {
     redis::Client::open(ConnectionAddr::Unix(socket.to_owned()).into_connection_info()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_last_user_stops_it_even_if_a_fork_has_a_copy_of_the_lock() {
+        let folder = tempfile::tempdir().unwrap();
+        let server = RedisServer::join_or_start(folder.path()).await.unwrap();
+        let copy = server.users.as_ref().unwrap().try_clone().unwrap();
+        let exited = server.exited();
+        assert!(server.close().await.unwrap());
+        exited.await;
+        drop(copy);
+    }
 }
