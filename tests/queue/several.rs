@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::time::Duration;
 
 use carteiro::config::{RedisConfig, RedisMode, Secret};
 use carteiro::domain::campaign::{CampaignState, Priority};
@@ -16,11 +15,8 @@ use carteiro::redis_server::{check_all, client};
 use futures_util::StreamExt as _;
 use redis::AsyncCommands;
 
-use crate::lab::{NOW_MS, append, id, number, settlement, stored, timeouts};
+use crate::lab::{NOW_MS, PATIENCE, append, id, number, settlement, stored, timeouts};
 use crate::servers::{Cluster, MASTER, Server, Trio};
-
-/// Long enough for any of this on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 fn config(url: String, mode: RedisMode) -> RedisConfig {
     RedisConfig { url: Some(Secret(url.into())), mode, ..RedisConfig::default() }

@@ -4,7 +4,6 @@ use std::cell::RefCell;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::rc::Rc;
-use std::time::Duration;
 
 use carteiro::domain::campaign::CampaignState;
 use carteiro::domain::ids::CampaignSeq;
@@ -18,10 +17,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use redis::AsyncCommands;
 
-use crate::lab::{Lab, NOW_MS, id, settlement, stored, timeouts, wait_until};
-
-/// Long enough for any of this on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::lab::{Lab, NOW_MS, PATIENCE, id, settlement, stored, timeouts, wait_until};
 
 async fn say(redis: &mut Connection, words: &str) {
     let mut words = words.split(' ');
