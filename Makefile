@@ -56,7 +56,7 @@ figures: need-redis need-wrk build
 	@.ci/figures $(BENCH)
 
 build: need-cargo
-	@cargo build --release --quiet
+	@cargo build --release
 
 need-cargo:
 	@command -v cargo >/dev/null || { echo 'Rust is missing: install it from https://rustup.rs, then try again'; exit 1; }
