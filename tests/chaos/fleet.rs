@@ -12,6 +12,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::guard::{Guard, signal};
+use crate::judge::SLACK_MS;
 use crate::settings::{Fsync, Settings};
 use crate::store::Store;
 use crate::way::{Far, Way};
@@ -248,6 +249,7 @@ fn configuration(settings: &Settings, folder: &Path, redis: &str, api: u16, shar
          [redis]\n{redis}allow_weak_durability = {weak}\n\
          connect_timeout = \"1s\"\nresponse_timeout = \"2s\"\n\
          [cloud]\nurl = \"http://127.0.0.1:{api}\"\ntimeout = \"2s\"\nconnect_timeout = \"1s\"\n\
+         [pace]\narrival_slack = \"{SLACK_MS}ms\"\n\
          [breaker]\nbase = \"100ms\"\nmax = \"1s\"\n\
          [sender]\nshards = {shards}\ndrain_timeout = \"5s\"\n\
          [http]\nlisten = \"127.0.0.1:0\"\n\

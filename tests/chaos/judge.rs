@@ -10,8 +10,9 @@ use serde_json::{Value, json};
 use crate::guard::PATIENCE;
 use crate::trial::{CAMPAIGN, Trial};
 
-/// A measured pace counts if the machine was not late itself: the slack of the pace.
-const SLACK_MS: f64 = 10.0;
+/// A measured pace counts if the ledger was not late itself by more than this: the slack of the engines' pace. Ten times the
+/// default, since the ledger does not know how late an engine was, which a busy machine may put aside before a write.
+pub(crate) const SLACK_MS: u32 = 100;
 
 /// A graceful stop hands over within this.
 const HANDOVER_MAX_MS: u64 = 1_000;
@@ -83,7 +84,7 @@ pub(crate) fn judge(trial: &Trial) -> Verdict {
         "duplicate_ids": ledger.duplicate_ids, "duplicate_people": ledger.duplicate_people, "lost": lost,
         "in_doubt": of(State::InDoubt),
         "unresolved_taken": rows.doubtful_taken, "unresolved_not_taken": rows.doubtful_not_taken,
-        "worst_second": tally.worst_second, "lag_ms": tally.lag_ms, "pace_counts": tally.lag_ms <= SLACK_MS,
+        "worst_second": tally.worst_second, "lag_ms": tally.lag_ms, "pace_counts": tally.lag_ms <= f64::from(SLACK_MS),
         "takeover_ms_max": takeover, "takeovers": tally.takeovers_ms.len(),
         "handover_ms_max": handover, "handovers": tally.handovers_ms.len(),
         "states": rows.states, "faults": tally.faults,
@@ -111,7 +112,7 @@ pub(crate) fn judge(trial: &Trial) -> Verdict {
     let doubted = tally.doubted_by_stops;
     must(doubted == 0, format!("graceful stops put {doubted} in doubt"));
     let paced = tally.worst_second <= u64::from(settings.rate_per_s) && tally.over_rate == 0;
-    must(paced || tally.lag_ms > SLACK_MS, format!("worst second {}", tally.worst_second));
+    must(paced || tally.lag_ms > f64::from(SLACK_MS), format!("worst second {}", tally.worst_second));
     must(tally.exits.is_empty(), format!("engines ended by themselves: {:?}", tally.exits));
     must(said.bugs.is_empty(), format!("bugs: {:?}", said.bugs));
     Verdict { json, broken }
