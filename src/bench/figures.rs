@@ -58,7 +58,7 @@ pub struct Figures {
     pub sim_lag_ms: f64,
     /// Runs thrown away because the simulator was too late to judge the pace.
     pub void_runs: u32,
-    /// Whether this run is one of those: no better one was had.
+    /// Whether this run is one of those: no better one was had, or, with `--limits`, none was tried.
     pub void: bool,
     /// Messages failed and in doubt; with `--memory`.
     pub failed: Option<u64>,

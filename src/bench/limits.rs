@@ -41,6 +41,11 @@ pub enum Part {
     Cancel,
 }
 
+impl Part {
+    /// Those that are measured beside one large campaign.
+    const OF_MANY: [Self; 5] = [Self::Held, Self::Pause, Self::Urgent, Self::Optout, Self::Cancel];
+}
+
 /// What was measured. Null where it was not.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Limits {
@@ -94,6 +99,10 @@ pub struct Held {
 pub(super) async fn run(plan: &BenchPlan, tell: &mut dyn FnMut(&str)) -> Result<Figures, RigError> {
     let asked = |part| plan.only.is_empty() || plan.only.contains(&part);
     let pace = if asked(Part::Pace) { Some(pace::run(plan, tell).await?) } else { None };
+    let mut limits = Limits { pace, ..Limits::default() };
+    if !Part::OF_MANY.into_iter().any(asked) {
+        return Ok(Figures { schema: 1, limits, ..Figures::default() });
+    }
     let many = BenchPlan {
         recipients: plan.recipients.or(Some(MANY)),
         numbers: NUMBERS,
@@ -102,7 +111,6 @@ pub(super) async fn run(plan: &BenchPlan, tell: &mut dyn FnMut(&str)) -> Result<
     };
     let mut run =
         Run::load(&many, RigPlan { keep_ids: true, webhooks: true, ..rig_plan(&many) }, tell).await?;
-    let mut limits = Limits { pace, ..Limits::default() };
     if asked(Part::Held) {
         limits.held = Some(held::measure(&mut run, tell).await?);
     }
