@@ -98,7 +98,7 @@ pub(super) const BLOCKED: Family = Family {
     kind: FamilyKind::Gauge,
     labels: &["number", "reason"],
     help: "Lanes of the number that may not send now, by reason. A reason that stays names what to look at: \
-           breaker, throttle, halted, paused, redis, hours.",
+           the words are those of campaign status, and the README says what to do about each.",
 };
 pub(super) const CLAIM_SECONDS: Family = Family {
     name: "carteiro_claim_seconds",

@@ -1,6 +1,8 @@
 //! People of both campaigns, and the notes of their contacts in Redis, as `queue::cap` and its script keep them: decided and
 //! noted at once, and a copy of a call that comes late notes nothing if anything was noted about its people meanwhile. The
 //! queue's tests hold the script against a model of the same.
+//!
+//! A Redis that forgets its last moments keeps them here: nothing promises that they are counted again.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
