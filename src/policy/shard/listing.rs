@@ -132,7 +132,14 @@ impl<P> Shard<P> {
     fn before(&self, number: usize, rank: u8) -> usize {
         let one = &self.numbers[number];
         let claiming: usize = one.claiming.iter().take(usize::from(rank) + 1).sum();
-        claiming + one.claimed.partition_point(|waiting| waiting.place <= rank)
+        // Nearly always all of the line are of places up to this one, and looking at its end is enough.
+        let all = one.claimed.back().is_none_or(|last| last.place <= rank);
+        let claimed = if all {
+            one.claimed.len()
+        } else {
+            one.claimed.partition_point(|waiting| waiting.place <= rank)
+        };
+        claiming + claimed
     }
 
     /// How many messages a number should claim now, no more than its pace will use soon and its free slots can take. Those
