@@ -57,7 +57,7 @@
 //! | how Redis is reached: one server, sentinels, a cluster | [`queue::client`], `queue::cluster`, [`queue::connection`] |
 //! | what is written again after a crash of Redis or a failover | [`queue::replay`], `queue/replay.lua`, [`queue::link`] |
 //! | what stops sending on an emptied or older Redis | [`policy::mark`], [`queue::guard`], `app::control::far` |
-//! | what is stored and how | [`queue::keys`], [`queue::codec`], `queue/*.lua` |
+//! | what is stored and how | [`queue::keys`] and, from an older version, [`queue::layout`]; [`queue::codec`], `queue/*.lua` |
 //! | what a number does next, and what stops it | [`policy::shard`], [`policy::pace`], [`policy::adapt`], [`policy::breaker`], [`policy::retry`] |
 //! | priorities, guaranteed shares, weights, whose turn it is | `policy::shard::agenda`, `policy::shard::listing` |
 //! | when people may be written to | [`domain::calendar`], `config/calendars.toml`; for shards: [`app::hours`]; a campaign's own `hours`: [`domain::hours`] |
@@ -65,7 +65,7 @@
 //! | a campaign's share of the pace | `policy::shard::lane` |
 //! | who is not to be written to | [`domain::stop`], [`policy::stops`] (in memory), [`queue::stops`] (the log), [`app::stops`] (followed) |
 //! | how people get into the stop list | by hand and by file: [`cli::stop`], [`intake::csv::stops`]; by what they say: `config/stop_words.toml`, [`policy::stop_words`], `http::webhooks::asked`; by Meta's codes: `suppress` in `config/errors.toml` |
-//! | how often a person may be written to | [`domain::contact`], [`policy::contacts`] (judged in memory), [`queue::cap`], `queue/cap.lua` (noted); asked by [`sender::contacts`], held by `policy::shard::admission` |
+//! | how often a person may be written to | [`domain::contact`], [`policy::contacts`] (judged in memory), [`queue::cap`] with `cap/shelf.rs`, `queue/cap.lua` (noted); asked by [`sender::contacts`], held by `policy::shard::admission` |
 //! | when a campaign begins or pauses by itself (`--at`, `--first`, brake) | `app::control::stops`, [`policy::first`], [`policy::brake`] |
 //! | pause, ends of campaigns, signals | [`app::control`], [`app::serve`] |
 //! | what Meta says of numbers | [`policy::facts`], `app::control::facts` |

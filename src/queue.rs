@@ -21,6 +21,7 @@ pub mod guard;
 pub mod halts;
 pub mod keys;
 pub mod lane;
+pub mod layout;
 pub mod link;
 pub mod media;
 pub mod owner;

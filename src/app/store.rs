@@ -2,14 +2,12 @@
 
 use std::time::Duration;
 
-use redis::AsyncCommands;
-
 use crate::config::{Config, RedisConfig, RedisMode, WaitFor};
 use crate::intake::lanes::HashKey;
 use crate::queue::client::Client;
 use crate::queue::connection::Connection;
 use crate::queue::link::Timeouts;
-use crate::queue::{QueueError, keys};
+use crate::queue::{QueueError, keys, layout};
 use crate::redis_server::{self, RedisServer, RedisServerError, ServerFacts};
 
 /// Why there is no Redis to work with.
@@ -61,7 +59,7 @@ impl Store {
             Timeouts { connect: config.redis.connect_timeout, response: config.redis.response_timeout };
         let mut connection = client.connect(timeouts).await?;
         let facts = redis_server::check_all(&connection, &config.redis).await?;
-        check_layout(&mut connection).await?;
+        layout::check(&mut connection, config.cap).await?;
         let installation = installation(&mut connection).await?;
         Ok(Self { server, client, timeouts, facts, connection, installation })
     }
@@ -80,12 +78,6 @@ impl Store {
         }
         Ok(())
     }
-}
-
-async fn check_layout(connection: &mut Connection) -> Result<(), QueueError> {
-    let _new: bool = connection.set_nx(keys::LAYOUT_KEY, keys::LAYOUT).await?;
-    let found: u32 = connection.get(keys::LAYOUT_KEY).await?;
-    if found > keys::LAYOUT { Err(QueueError::LayoutTooNew { found, known: keys::LAYOUT }) } else { Ok(()) }
 }
 
 async fn installation(connection: &mut Connection) -> Result<Installation, QueueError> {

@@ -6,9 +6,8 @@
 
 use std::time::Duration;
 
-use super::area::{CLASSES, CalendarClass};
 use super::ids::{MessageId, NumberId};
-use super::person::{PersonKey, Phone};
+use super::person::PersonKey;
 
 /// How long after a message of a number the next one to the same person may follow: Meta's limit of pairs.
 pub const PAIR: Duration = Duration::from_secs(6);
@@ -22,10 +21,6 @@ pub const NOTE_BYTES: usize = 11;
 
 /// Bytes of a person in a note.
 pub const PERSON_BYTES: usize = 5;
-
-/// Buckets of all people, shared out among the classes by their people: enough that no list grows long, few enough that a
-/// batch of a lane, whose people are all of one class, asks few of them.
-const BUCKETS: u16 = 64;
 
 /// In place of a number: the note takes a contact back.
 const BACK: u8 = u8::MAX;
@@ -53,15 +48,6 @@ pub struct ContactRules {
     pub day: Duration,
     /// Time between two messages of one number to one person at least.
     pub pair: Duration,
-}
-
-/// Where the contacts of a person are noted. All of a class are of one slot of Redis.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Place {
-    /// The calendar class.
-    pub class: u8,
-    /// The bucket within it.
-    pub bucket: u8,
 }
 
 /// One message to one person.
@@ -135,42 +121,6 @@ impl ContactRules {
     }
 }
 
-impl Place {
-    /// Where a person is noted.
-    pub fn of(phone: Phone) -> Self {
-        let class = phone.class();
-        // People of a state have keys that lie close together: all bits of them decide.
-        let mixed = (phone.person().0).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-        let bucket = u8::try_from(mixed % u64::from(buckets(class))).unwrap_or(0);
-        Self { class: class.index(), bucket }
-    }
-
-    /// Every place there is.
-    pub fn all() -> impl Iterator<Item = Self> {
-        CalendarClass::all()
-            .flat_map(|class| (0..buckets(class)).map(move |bucket| Self { class: class.index(), bucket }))
-    }
-
-    /// Its position among all.
-    pub fn position(self) -> usize {
-        usize::from(START.get(usize::from(self.class)).copied().unwrap_or(0)) + usize::from(self.bucket)
-    }
-}
-
-static START: std::sync::LazyLock<[u16; CLASSES]> = std::sync::LazyLock::new(|| {
-    let mut starts = [0; CLASSES];
-    let mut next = 0;
-    for (start, class) in starts.iter_mut().zip(CalendarClass::all()) {
-        *start = next;
-        next += u16::from(buckets(class));
-    }
-    starts
-});
-
-fn buckets(class: CalendarClass) -> u8 {
-    u8::try_from(BUCKETS * class.share_per_mille() / 1000).unwrap_or(u8::MAX).max(1)
-}
-
 impl Contact {
     /// The contact that a claimed message makes; [`short`] tells what is kept of its number.
     pub fn new(person: PersonKey, number: u8, message: MessageId, generation: u8) -> Self {
@@ -231,25 +181,6 @@ mod tests {
     use super::*;
     use crate::domain::ids::{CampaignSeq, LaneId};
     use proptest::prelude::*;
-
-    #[test]
-    fn every_place_has_a_position_of_its_own() {
-        let all: Vec<usize> = Place::all().map(Place::position).collect();
-        assert_eq!(all, (0..all.len()).collect::<Vec<_>>());
-        assert!((54..96).contains(&all.len()), "{}", all.len());
-    }
-
-    #[test]
-    fn people_spread_over_the_buckets_of_their_class() {
-        let mut counts = std::collections::BTreeMap::new();
-        for digits in 0..14_000u64 {
-            let phone = Phone::from_digits(5_511_980_000_000 + digits * 7).unwrap();
-            assert_eq!(Place::of(phone).class, phone.class().index());
-            *counts.entry(Place::of(phone).bucket).or_insert(0) += 1;
-        }
-        assert_eq!(counts.len(), 14);
-        assert!(counts.values().all(|count| (800..1_200).contains(count)), "{counts:?}");
-    }
 
     #[test]
     fn what_is_kept_of_a_number_is_never_the_mark_of_taking_back() {

@@ -130,6 +130,11 @@ impl Contacts {
         }
     }
 
+    /// Forgets those that were noted before a time.
+    pub fn forget(&mut self, before_ms: u64, now_ms: u64) {
+        self.table.retain(|entry| entry.at_ms(now_ms) >= before_ms);
+    }
+
     /// Whether exactly this contact is noted.
     pub fn has(&self, contact: &Contact) -> bool {
         self.of_person(contact.person)

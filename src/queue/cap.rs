@@ -1,25 +1,30 @@
-//! Contacts in Redis: lists of notes, one for each bucket of people and stretch of time, that every process reads along.
+//! Contacts in Redis: lists of notes, one for each class of people and stretch of time, that every process reads along.
 //!
 //! Whether somebody may be written to is judged here, on a copy in memory; Redis only compares how far the copy is and
 //! adds what was decided. So a contact costs it a few dozen instructions and 11 bytes, and a person nothing. Two processes
 //! that decide about the same person at once cannot both be right: the later one is told, reads, and decides again.
 //!
-//! A stretch is a day. A new one begins new lists, and those of a past week expire by themselves; a copy is then read anew.
+//! A stretch is a day. A new one begins new lists, and those of a past week expire by themselves.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use redis::{RedisError, Value, from_redis_value};
 
+mod shelf;
+
+use shelf::{Known, Mark, Shelf, TIME_BYTES};
+
 use super::connection::Connection;
 use super::{QueueError, keys, script, time};
 use crate::clock::{self, Mono};
-use crate::domain::contact::{Contact, ContactRules, NOTE_BYTES, Note, Place, person_bytes};
+use crate::domain::area::CalendarClass;
+use crate::domain::contact::{Contact, ContactRules, NOTE_BYTES, Note, person_bytes};
 use crate::domain::person::Phone;
 use crate::policy::contacts::{Contacts, Hold, Noted, Rule};
 
 /// Entries read at once.
-const SLICE: usize = 1024;
+const SLICE: usize = 256;
 
 /// Entries that may have been added since a copy was last told, before it is read along by itself.
 const UNSEEN_MAX: usize = 64;
@@ -30,20 +35,14 @@ const ROUNDS_MAX: usize = 32;
 /// That moment.
 const AGAIN_MS: u64 = 1_000;
 
-/// More entries than any list has.
-const ENTRIES_MAX: u64 = 1 << 50;
-
-/// First bytes of an entry by which a list is recognised: its time and the first note.
-const MARK_BYTES: usize = 4 + NOTE_BYTES;
-
 /// Stretches that are looked at: those of a week, and the one in which it began.
 const STRETCHES: u64 = 8;
 
 /// A message that asks to be a contact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ask {
-    /// Where its person is noted.
-    pub place: Place,
+    /// The person's class: all of one are noted in one place.
+    pub class: CalendarClass,
     /// The contact.
     pub contact: Contact,
 }
@@ -52,61 +51,42 @@ pub struct Ask {
 #[derive(Debug)]
 pub struct ContactBook {
     rules: ContactRules,
+    /// By the number of the class.
     shelves: Vec<Mutex<Shelf>>,
     /// Redis' time at an instant of ours.
     clock: Mutex<Option<(Mono, u64)>>,
 }
 
-/// One bucket.
-#[derive(Debug, Default)]
-struct Shelf {
-    contacts: Contacts,
-    known: Option<Known>,
-}
-
-/// How far a copy is.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Known {
-    stretch: u64,
-    /// Entries of this stretch, and of the one before.
-    entries: usize,
-    before: usize,
-    /// First bytes of the last entry.
-    last: Vec<u8>,
-}
-
-/// The part of a batch that is of one place.
-struct Part {
-    place: Place,
-    /// Positions in the batch, of one person beside each other.
-    asks: Vec<usize>,
-}
-
-/// A part as it is asked of Redis.
+/// What is asked of Redis.
 struct Question {
-    place: Place,
-    known: Option<Known>,
+    /// Those of whom nothing is to be noted.
     people: Vec<u8>,
-    notes: Vec<u8>,
+    /// The entry that is to be added: room for its time, and the notes.
+    entry: Vec<u8>,
 }
 
-/// What Redis says of one.
-enum Answer {
-    Ok(Added),
-    Again(Added),
+/// What Redis says.
+struct Answer {
+    now_ms: u64,
+    word: Word,
+    /// What others added meanwhile.
+    others: Vec<Vec<u8>>,
+}
+
+/// What became of a question; the words of the script.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Word {
+    Ok,
+    Again,
     Behind,
-}
-
-/// Entries that were added from a position on.
-struct Added {
-    from: usize,
-    entries: Vec<Vec<u8>>,
+    Other,
+    Later,
 }
 
 impl ContactBook {
     /// A book that knows nobody yet.
     pub fn new(rules: ContactRules) -> Self {
-        let shelves = Place::all().map(|_| Mutex::default()).collect();
+        let shelves = CalendarClass::all().map(|_| Mutex::default()).collect();
         Self { rules, shelves, clock: Mutex::new(None) }
     }
 
@@ -114,12 +94,14 @@ impl ContactBook {
     /// is made again changes nothing.
     pub async fn admit(&self, redis: &mut Connection, asks: &[Ask]) -> Result<Vec<Option<Hold>>, QueueError> {
         let mut holds = vec![None; asks.len()];
-        let decide = |book: &Self, part: &Part, now_ms: u64| book.decide(part, asks, now_ms, &mut holds);
-        let open = self.agree(redis, parts(asks), decide).await?;
-        // Others decide about the same people all the time: nothing is sent on a guess.
-        let until_ms = self.now_ms(redis).await? + AGAIN_MS;
-        for at in open.into_iter().flat_map(|part| part.asks) {
-            holds[at] = Some(Hold { rule: Rule::Pair, until_ms });
+        let order = in_order(asks);
+        for part in parts(asks, &order) {
+            let decide = |known: &Contacts, now_ms: u64| self.decide(known, asks, part, now_ms, &mut holds);
+            if !self.agree(redis, asks[part[0]].class, decide).await? {
+                // Others decide about the same people all the time: nothing is sent on a guess.
+                let until_ms = self.now_ms(redis).await? + AGAIN_MS;
+                part.iter().for_each(|at| holds[*at] = Some(Hold { rule: Rule::Pair, until_ms }));
+            }
         }
         Ok(holds)
     }
@@ -127,52 +109,53 @@ impl ContactBook {
     /// Takes contacts back that did not happen, whoever noted them; one that is not noted stays so. A copy of the call that
     /// comes late changes nothing: it does not know what was noted meanwhile.
     pub async fn take_back(&self, redis: &mut Connection, asks: &[Ask]) -> Result<(), QueueError> {
-        let undo = |book: &Self, part: &Part, _: u64| book.undo(part, asks);
-        // What others keep from being taken back stays counted.
-        self.agree(redis, parts(asks), undo).await.map(drop)
+        let order = in_order(asks);
+        for part in parts(asks, &order) {
+            let undo = |known: &Contacts, _: u64| undo(known, asks, part);
+            // What others keep from being taken back stays counted.
+            self.agree(redis, asks[part[0]].class, undo).await?;
+        }
+        Ok(())
     }
 
-    /// Decides by the copy and has Redis note it, again and again where others were faster. Returns what is undecided.
+    /// Decides by the copy and has Redis note it, again and again where others were faster. Whether it was noted.
     async fn agree(
         &self,
         redis: &mut Connection,
-        mut open: Vec<Part>,
-        mut decide: impl FnMut(&Self, &Part, u64) -> Question,
-    ) -> Result<Vec<Part>, QueueError> {
+        class: CalendarClass,
+        mut decide: impl FnMut(&Contacts, u64) -> Question,
+    ) -> Result<bool, QueueError> {
         for _ in 0..ROUNDS_MAX {
-            if open.is_empty() {
-                break;
-            }
             let now_ms = self.now_ms(redis).await?;
             let stretch = now_ms / self.stretch_ms();
-            let mut questions = Vec::with_capacity(open.len());
-            for part in &open {
-                self.read_along(redis, part.place, stretch).await?;
-                questions.push(decide(self, part, now_ms));
+            self.read_along(redis, class, stretch).await?;
+            let (known, mut question) = {
+                let shelf = self.shelf(class);
+                // Another thread may have found meanwhile that this copy is of another list or time.
+                let Some(known) = shelf.known().filter(|known| known.stretch == stretch) else { continue };
+                (known, decide(shelf.contacts(), now_ms))
+            };
+            let Answer { now_ms, word, others } = self.ask(redis, class, &known, &question).await?;
+            let others = others.iter().map(Vec::as_slice);
+            match word {
+                Word::Ok => {
+                    // What was noted is not sent back to who wrote it.
+                    let ours = question.noted(now_ms.saturating_sub(stretch * self.stretch_ms()));
+                    self.shelf(class).take_in(&known, others.chain(ours), self.stretch_ms());
+                    return Ok(true);
+                }
+                Word::Again => self.shelf(class).take_in(&known, others, self.stretch_ms()),
+                Word::Behind => self.catch_up(redis, class, &known).await?,
+                Word::Other => self.shelf(class).forget(&known),
+                Word::Later => {}
             }
-            let mut answers = self.ask(redis, stretch, &questions).await?.into_iter();
-            open.retain(|part| match answers.next() {
-                Some(Answer::Ok(added)) => {
-                    self.take_in(part.place, stretch, added);
-                    false
-                }
-                Some(Answer::Again(added)) => {
-                    self.take_in(part.place, stretch, added);
-                    true
-                }
-                Some(Answer::Behind) => {
-                    self.shelf(part.place).known = None;
-                    true
-                }
-                None => true,
-            });
         }
-        Ok(open)
+        Ok(false)
     }
 
     /// Contacts that the process knows of.
     pub fn len(&self) -> usize {
-        self.shelves.iter().map(|shelf| lock(shelf).contacts.len()).sum()
+        self.shelves.iter().map(|shelf| lock(shelf).contacts().len()).sum()
     }
 
     /// Whether it knows of none.
@@ -187,154 +170,125 @@ impl ContactBook {
     }
 
     /// Judges every message of a part by what is known, and writes down what may be sent.
-    fn decide(&self, part: &Part, asks: &[Ask], now_ms: u64, holds: &mut [Option<Hold>]) -> Question {
-        let shelf = self.shelf(part.place);
-        let (mut people, mut notes) = (Vec::new(), Vec::new());
+    fn decide(
+        &self,
+        known: &Contacts,
+        asks: &[Ask],
+        part: &[usize],
+        now_ms: u64,
+        holds: &mut [Option<Hold>],
+    ) -> Question {
+        let mut question = Question::with_room(part.len());
         let mut beside: Vec<Contact> = Vec::new();
-        for at in &part.asks {
+        for at in part {
             let contact = asks[*at].contact;
             // Those of one person stand beside each other.
             if beside.last().is_some_and(|other| other.person != contact.person) {
                 beside.clear();
             }
-            people.extend_from_slice(&person_bytes(contact.person));
-            holds[*at] = shelf.contacts.hold(&self.rules, &contact, &beside, now_ms);
+            holds[*at] = known.hold(&self.rules, &contact, &beside, now_ms);
             if holds[*at].is_none() {
-                Note::Made(contact).write(&mut notes);
+                Note::Made(contact).write(&mut question.entry);
                 beside.push(contact);
+            } else {
+                question.people.extend_from_slice(&person_bytes(contact.person));
             }
         }
-        Question { place: part.place, known: shelf.known.clone(), people, notes }
+        question
     }
 
-    /// Takes those of a part back that are known.
-    fn undo(&self, part: &Part, asks: &[Ask]) -> Question {
-        let shelf = self.shelf(part.place);
-        let (mut people, mut notes) = (Vec::new(), Vec::new());
-        for contact in part.asks.iter().map(|at| asks[*at].contact) {
-            people.extend_from_slice(&person_bytes(contact.person));
-            if shelf.contacts.has(&contact) {
-                Note::Back(contact).write(&mut notes);
-            }
-        }
-        Question { place: part.place, known: shelf.known.clone(), people, notes }
-    }
-
-    /// Asks Redis, class by class: one slot each. The answers are in the order of the questions, fewer when another stretch
-    /// has begun.
     async fn ask(
         &self,
         redis: &mut Connection,
-        stretch: u64,
-        questions: &[Question],
-    ) -> Result<Vec<Answer>, QueueError> {
+        class: CalendarClass,
+        known: &Known,
+        question: &Question,
+    ) -> Result<Answer, QueueError> {
         // The last note of a list is a stretch younger than its first at most.
         let keep_ms = millis(self.rules.keep()) + self.stretch_ms();
-        let mut answers = Vec::with_capacity(questions.len());
-        for of_class in questions.chunk_by(|one, other| one.place.class == other.place.class) {
-            let mut call = script::CAP.prepare_invoke();
-            for question in of_class {
-                call.key(keys::cap(question.place, stretch));
-                call.key(keys::cap(question.place, stretch.saturating_sub(1)));
-            }
-            call.arg(stretch).arg(self.stretch_ms()).arg(keep_ms).arg(UNSEEN_MAX);
-            for Question { known, people, notes, .. } in of_class {
-                // A copy that another thread found to be of another time is behind, whatever Redis has.
-                match known.as_ref().filter(|known| known.stretch == stretch) {
-                    Some(known) => call.arg(known.entries).arg(known.before).arg(known.last.as_slice()),
-                    None => call.arg(ENTRIES_MAX).arg(0).arg(""),
-                };
-                call.arg(people.as_slice()).arg(notes.as_slice());
-            }
-            let mut reply: std::vec::IntoIter<Value> =
-                script::run::<Vec<Value>>(redis, &call).await?.into_iter();
-            let now_ms = reply.next().map(value).transpose()?.unwrap_or(0);
-            self.hear(now_ms);
-            if reply.len() < of_class.len() {
-                break;
-            }
-            for one in reply {
-                answers.push(answer(value(one)?)?);
-            }
-        }
-        Ok(answers)
+        let mut call = script::CAP.prepare_invoke();
+        call.key(keys::cap(class, known.stretch)).key(keys::cap(class, known.stretch.saturating_sub(1)));
+        call.arg(known.stretch).arg(self.stretch_ms()).arg(keep_ms).arg(UNSEEN_MAX);
+        call.arg(known.entries).arg(known.before).arg(known.last.as_bytes());
+        call.arg(question.people.as_slice()).arg(question.notes());
+        let answer = answer(script::run(redis, &call).await?)?;
+        self.hear(answer.now_ms);
+        Ok(answer)
     }
 
-    /// Makes the copy of a place one of this stretch, as far as Redis is now.
-    async fn read_along(&self, redis: &mut Connection, place: Place, stretch: u64) -> Result<(), QueueError> {
-        if self.shelf(place).known.as_ref().is_some_and(|known| known.stretch == stretch) {
+    /// Makes the copy of a class one of this stretch.
+    async fn read_along(
+        &self,
+        redis: &mut Connection,
+        class: CalendarClass,
+        stretch: u64,
+    ) -> Result<(), QueueError> {
+        let known = self.shelf(class).known();
+        if known.is_some_and(|known| known.stretch == stretch) {
             return Ok(());
         }
-        let (contacts, known) = self.read(redis, place, stretch).await?;
-        let mut shelf = self.shelf(place);
-        // Another thread may have been faster, and further.
-        let older = shelf
-            .known
-            .as_ref()
-            .is_none_or(|other| (other.stretch, other.entries) < (known.stretch, known.entries));
-        if older {
-            *shelf = Shelf { contacts, known: Some(known) };
+        if let Some(known) = known.filter(|known| known.stretch + 1 == stretch) {
+            self.catch_up(redis, class, &known).await?;
+            let keep_ms = millis(self.rules.keep());
+            self.shelf(class).turn(stretch, keep_ms, self.stretch_ms());
+            return Ok(());
         }
+        let read = self.read(redis, class, stretch).await?;
+        self.shelf(class).replace(read);
         Ok(())
     }
 
     async fn read(
         &self,
         redis: &mut Connection,
-        place: Place,
+        class: CalendarClass,
         stretch: u64,
-    ) -> Result<(Contacts, Known), QueueError> {
+    ) -> Result<Shelf, QueueError> {
         let oldest_ms = (stretch * self.stretch_ms()).saturating_sub(millis(self.rules.keep()));
         let first = (oldest_ms / self.stretch_ms()).max(stretch.saturating_sub(STRETCHES));
-        let mut lists: Vec<Vec<Vec<u8>>> =
-            vec![Vec::new(); usize::try_from(stretch - first).unwrap_or(0) + 1];
-        let mut open: Vec<usize> = (0..lists.len()).collect();
-        while !open.is_empty() {
-            let mut pipeline = redis::pipe();
-            for at in &open {
-                let from = lists[*at].len();
-                pipeline
-                    .cmd("LRANGE")
-                    .arg(keys::cap(place, first + *at as u64))
-                    .arg(from)
-                    .arg(from + SLICE - 1);
-            }
-            let slices: Vec<Vec<Vec<u8>>> = pipeline.query_async(redis).await?;
-            let mut slices = slices.into_iter();
-            open.retain(|at| {
-                let slice = slices.next().unwrap_or_default();
-                let more = slice.len() == SLICE;
-                lists[*at].extend(slice);
-                more
-            });
-        }
-        let mut contacts = Contacts::default();
+        let mut known = Known { stretch: first, ..Known::default() };
+        let mut shelf = Shelf::default();
         // In the order in which they were noted: what was taken back was made before.
-        for (begin, list) in (first..).zip(&lists) {
-            list.iter().for_each(|entry| note(&mut contacts, entry, begin * self.stretch_ms()));
-        }
-        let entries = |back: usize| lists.len().checked_sub(back).map_or(0, |at| lists[at].len());
-        let last = lists.last().and_then(|list| list.last()).map(|entry| mark(entry)).unwrap_or_default();
-        let known = Known { stretch, entries: entries(1), before: entries(2), last };
-        Ok((contacts, known))
-    }
-
-    fn take_in(&self, place: Place, stretch: u64, Added { from, entries }: Added) {
-        let mut shelf = self.shelf(place);
-        let Shelf { contacts, known: Some(known) } = &mut *shelf else { return };
-        if known.stretch != stretch || from > known.entries {
-            // What lies between is not known: the next question tells that this copy is behind, and brings it.
-            return;
-        }
-        for entry in entries.iter().skip(known.entries - from) {
-            note(contacts, entry, stretch * self.stretch_ms());
-            known.entries += 1;
-            known.last = mark(entry);
+        loop {
+            let slice = slice(redis, class, known.stretch, known.entries).await?;
+            slice.iter().for_each(|entry| shelf.note(&mut known, entry, self.stretch_ms()));
+            if slice.len() < SLICE {
+                if known.stretch == stretch {
+                    shelf.know(known);
+                    return Ok(shelf);
+                }
+                known = known.next();
+            }
         }
     }
 
-    fn shelf(&self, place: Place) -> MutexGuard<'_, Shelf> {
-        lock(&self.shelves[place.position()])
+    /// Reads what was added to a list that is known, up to its end; if it is another by now, nothing of it is known.
+    async fn catch_up(
+        &self,
+        redis: &mut Connection,
+        class: CalendarClass,
+        known: &Known,
+    ) -> Result<(), QueueError> {
+        let mut known = *known;
+        loop {
+            let first = known.entries.saturating_sub(1);
+            let entries = slice(redis, class, known.stretch, first).await?;
+            let mut new = entries.iter().map(Vec::as_slice);
+            if known.entries > 0 && new.next().map(Mark::of) != Some(known.last) {
+                self.shelf(class).forget(&known);
+                return Ok(());
+            }
+            self.shelf(class).take_in(&known, new.clone(), self.stretch_ms());
+            known.entries += new.len();
+            known.last = entries.last().map(|entry| Mark::of(entry)).unwrap_or_default();
+            if entries.len() < SLICE {
+                return Ok(());
+            }
+        }
+    }
+
+    fn shelf(&self, class: CalendarClass) -> MutexGuard<'_, Shelf> {
+        lock(&self.shelves[usize::from(class.index())])
     }
 
     fn stretch_ms(&self) -> u64 {
@@ -369,41 +323,81 @@ pub async fn of_person(
 ) -> Result<Vec<Noted>, QueueError> {
     let book = ContactBook::new(rules);
     let now_ms = book.now_ms(redis).await?;
-    let (contacts, _) = book.read(redis, Place::of(phone), now_ms / book.stretch_ms()).await?;
+    let shelf = book.read(redis, phone.class(), now_ms / book.stretch_ms()).await?;
     let oldest_ms = now_ms.saturating_sub(millis(rules.keep()));
-    let mut noted = contacts.of(phone.person(), now_ms);
+    let mut noted = shelf.contacts().of(phone.person(), now_ms);
     noted.retain(|noted| noted.at_ms >= oldest_ms);
     Ok(noted)
 }
 
-/// A batch by place, those of one person beside each other, and otherwise in its order.
-fn parts(asks: &[Ask]) -> Vec<Part> {
-    let mut order: Vec<usize> = (0..asks.len()).collect();
-    order.sort_by_key(|at| (asks[*at].place, asks[*at].contact.person.0));
-    let same = |one: &usize, other: &usize| asks[*one].place == asks[*other].place;
-    let by_place = order.chunk_by(same);
-    by_place.map(|all| Part { place: asks[all[0]].place, asks: all.to_vec() }).collect()
-}
+impl Question {
+    fn with_room(notes: usize) -> Self {
+        let mut entry = Vec::with_capacity(TIME_BYTES + NOTE_BYTES * notes);
+        entry.resize(TIME_BYTES, 0);
+        Self { people: Vec::new(), entry }
+    }
 
-fn note(contacts: &mut Contacts, entry: &[u8], begin_ms: u64) {
-    let Some((head, notes)) = entry.split_first_chunk::<4>() else { return };
-    let at_ms = begin_ms + u64::from(u32::from_le_bytes(*head));
-    for note in notes.chunks_exact(NOTE_BYTES).filter_map(Note::read) {
-        contacts.note(&note, at_ms);
+    fn notes(&self) -> &[u8] {
+        &self.entry[TIME_BYTES..]
+    }
+
+    /// The entry as it was added, so long after its stretch began; None: there was nothing to add.
+    fn noted(&mut self, within_ms: u64) -> Option<&[u8]> {
+        let within_ms = u32::try_from(within_ms).unwrap_or(u32::MAX);
+        self.entry[..TIME_BYTES].copy_from_slice(&within_ms.to_le_bytes());
+        (self.entry.len() > TIME_BYTES).then_some(self.entry.as_slice())
     }
 }
 
-fn mark(entry: &[u8]) -> Vec<u8> {
-    entry[..entry.len().min(MARK_BYTES)].to_vec()
+/// Takes those of a part back that are known.
+fn undo(known: &Contacts, asks: &[Ask], part: &[usize]) -> Question {
+    let mut question = Question::with_room(part.len());
+    for contact in part.iter().map(|at| asks[*at].contact) {
+        if known.has(&contact) {
+            Note::Back(contact).write(&mut question.entry);
+        } else {
+            question.people.extend_from_slice(&person_bytes(contact.person));
+        }
+    }
+    question
+}
+
+async fn slice(
+    redis: &mut Connection,
+    class: CalendarClass,
+    stretch: u64,
+    from: usize,
+) -> Result<Vec<Vec<u8>>, QueueError> {
+    let mut call = redis::cmd("LRANGE");
+    call.arg(keys::cap(class, stretch)).arg(from).arg(from + SLICE - 1);
+    Ok(call.query_async(redis).await?)
+}
+
+/// Positions of a batch by class, those of one person beside each other, and otherwise in its order.
+fn in_order(asks: &[Ask]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..asks.len()).collect();
+    order.sort_unstable_by_key(|at| (asks[*at].class, asks[*at].contact.person.0, *at));
+    order
+}
+
+/// Those of one class together.
+fn parts<'a>(asks: &[Ask], order: &'a [usize]) -> impl Iterator<Item = &'a [usize]> {
+    order.chunk_by(|one, other| asks[*one].class == asks[*other].class)
 }
 
 fn answer(parts: Vec<Value>) -> Result<Answer, QueueError> {
     let mut parts = parts.into_iter();
-    let word: String = parts.next().map(value).transpose()?.unwrap_or_default();
-    let Some(from) = parts.next().map(value).transpose()? else { return Ok(Answer::Behind) };
-    let entries = parts.map(value).collect::<Result<_, _>>()?;
-    let added = Added { from, entries };
-    Ok(if word == "ok" { Answer::Ok(added) } else { Answer::Again(added) })
+    let (now_ms, word) = (parts.next(), parts.next());
+    let word: String = word.map(value).transpose()?.unwrap_or_default();
+    let word = match word.as_str() {
+        "ok" => Word::Ok,
+        "again" => Word::Again,
+        "behind" => Word::Behind,
+        "later" => Word::Later,
+        _ => Word::Other,
+    };
+    let now_ms = now_ms.map(value).transpose()?.unwrap_or(0);
+    Ok(Answer { now_ms, word, others: parts.map(value).collect::<Result<_, _>>()? })
 }
 
 fn value<T: redis::FromRedisValue>(value: Value) -> Result<T, QueueError> {

@@ -21,7 +21,7 @@
 //! | `ct:{p<portfolio>}:people` | zset | person → last business-initiated send, in µs of this Redis' clock |
 //! | `ct:{p<portfolio>}:said` | hash | `people` a day as Meta last said, or `unlimited`, and when it said so (`at_ms`) |
 //! | `ct:media:<account>` | hash | content (SHA-256 and type) → Meta's media id and when it was uploaded |
-//! | `ct:{h<class>}:cap:<bucket>:<stretch>` | list | contacts of a bucket of people in a stretch of a day: entries of the time within it (u32, ms) and notes of 11 bytes: person, number, generation, message |
+//! | `ct:{h<class>}:cap:<stretch>` | list | contacts of a class of people in a stretch of a day: entries of the time within it (u32, ms) and notes of 11 bytes: person, number, generation, message |
 //! | `ct:erased` | set | keyed hashes of people who were erased |
 //! | `ct:erasures` | stream | proof of each erasure, without personal data |
 //! | `ct:{stop}` | stream | the stop list: entry `<version>-0` → up to 1,000 stops of one kind, packed |
@@ -36,11 +36,11 @@
 //! | `ct:far` | hash | data folder → µs of the last time that it found this Redis as far as it was |
 //! | `ct:layout` | string | version of this table |
 
-use crate::domain::contact::Place;
+use crate::domain::area::CalendarClass;
 use crate::domain::ids::{CampaignSeq, LaneId, NumberId};
 
-/// Version of the table above; a newer one in Redis is refused.
-pub const LAYOUT: u32 = 1;
+/// Version of the table above; a newer one in Redis is refused, and an older one brought up to it: see `queue::layout`.
+pub const LAYOUT: u32 = 2;
 /// Id → seq.
 pub const CAMPAIGNS: &str = "ct:campaigns";
 /// Last seq given.
@@ -150,8 +150,7 @@ pub fn node_status(node: &str) -> String {
     format!("ct:node:{node}:status")
 }
 
-/// The contacts of a bucket of people in a stretch of time. All of a class are of one slot.
-pub fn cap(place: Place, stretch: u64) -> String {
-    let Place { class, bucket } = place;
-    format!("ct:{{h{class}}}:cap:{bucket}:{stretch}")
+/// The contacts of a class of people in a stretch of time.
+pub fn cap(class: CalendarClass, stretch: u64) -> String {
+    format!("ct:{{h{}}}:cap:{stretch}", class.index())
 }

@@ -56,6 +56,7 @@ scripts! {
     STOP = "stop.lua";
     STOP_BASE = "stop_base.lua";
     CAP = "cap.lua";
+    CAP_JOIN = "cap_join.lua";
 }
 
 impl Script {

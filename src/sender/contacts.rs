@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::orders::Payload;
 use crate::clock::{self, WallMs};
-use crate::domain::contact::{Contact, Place, RESERVED_MAX, short};
+use crate::domain::contact::{Contact, RESERVED_MAX, short};
 use crate::domain::ids::{LaneId, MessageId, NumberId};
 use crate::domain::person::Phone;
 use crate::domain::record::{Settlement, State};
@@ -104,7 +104,7 @@ fn held(rule: Rule, wait: Duration) -> Held {
 pub(super) fn ask(phone: u64, number: u8, message: MessageId, generation: u8) -> Option<Ask> {
     let phone = Phone::from_digits(phone)?;
     let contact = Contact::new(phone.person(), number, message, generation);
-    Some(Ask { place: Place::of(phone), contact })
+    Some(Ask { class: phone.class(), contact })
 }
 
 /// Whether a message certainly was not taken, so that its contact did not happen. One that was held has none.
