@@ -65,7 +65,7 @@
 //! | a campaign's share of the pace | `policy::shard::lane` |
 //! | who is not to be written to | [`domain::stop`], [`policy::stops`] (in memory), [`queue::stops`] (the log), [`app::stops`] (followed) |
 //! | how people get into the stop list | by hand and by file: [`cli::stop`], [`intake::csv::stops`]; by what they say: `config/stop_words.toml`, [`policy::stop_words`], `http::webhooks::asked`; by Meta's codes: `suppress` in `config/errors.toml` |
-//! | how often a person may be written to | [`domain::contact`], [`policy::contacts`] (judged in memory), [`queue::cap`] with `cap/shelf.rs`, `queue/cap.lua` (noted); asked by [`sender::contacts`], held by `policy::shard::admission` |
+//! | how often a person may be written to | [`domain::contact`], [`policy::contacts`] (judged in memory), [`queue::cap`] with `cap/shelf.rs` and `turns.rs`, `queue/cap.lua` (noted); asked by [`sender::contacts`], held by `policy::shard::admission` |
 //! | when a campaign begins or pauses by itself (`--at`, `--first`, brake) | `app::control::stops`, [`policy::first`], [`policy::brake`] |
 //! | pause, ends of campaigns, signals | [`app::control`], [`app::serve`] |
 //! | what Meta says of numbers | [`policy::facts`], `app::control::facts` |

@@ -12,8 +12,10 @@ use std::time::Duration;
 use redis::{RedisError, Value, from_redis_value};
 
 mod shelf;
+mod turns;
 
 use shelf::{Known, Mark, Shelf, TIME_BYTES};
+use turns::Turns;
 
 use super::connection::Connection;
 use super::{QueueError, keys, script, time};
@@ -53,6 +55,8 @@ pub struct ContactBook {
     rules: ContactRules,
     /// By the number of the class.
     shelves: Vec<Mutex<Shelf>>,
+    /// The same: claims of a class at the same time would all be told of each other's contacts by Redis.
+    turns: Vec<Turns<Ask, Option<Hold>>>,
     /// Redis' time at an instant of ours.
     clock: Mutex<Option<(Mono, u64)>>,
 }
@@ -87,7 +91,8 @@ impl ContactBook {
     /// A book that knows nobody yet.
     pub fn new(rules: ContactRules) -> Self {
         let shelves = CalendarClass::all().map(|_| Mutex::default()).collect();
-        Self { rules, shelves, clock: Mutex::new(None) }
+        let turns = CalendarClass::all().map(|_| Turns::default()).collect();
+        Self { rules, shelves, turns, clock: Mutex::new(None) }
     }
 
     /// Notes those of a batch that may be contacts now, and says of the others until when they wait, in order. A call that
@@ -96,12 +101,29 @@ impl ContactBook {
         let mut holds = vec![None; asks.len()];
         let order = in_order(asks);
         for part in parts(asks, &order) {
-            let decide = |known: &Contacts, now_ms: u64| self.decide(known, asks, part, now_ms, &mut holds);
-            if !self.agree(redis, asks[part[0]].class, decide).await? {
-                // Others decide about the same people all the time: nothing is sent on a guess.
-                let until_ms = self.now_ms(redis).await? + AGAIN_MS;
-                part.iter().for_each(|at| holds[*at] = Some(Hold { rule: Rule::Pair, until_ms }));
-            }
+            let class = asks[part[0]].class;
+            let of_class: Vec<Ask> = part.iter().map(|at| asks[*at]).collect();
+            let call = async |asks: &[Ask]| self.admit_class(redis, class, asks).await;
+            let answers = self.turns[usize::from(class.index())].take(&of_class, call).await?;
+            part.iter().zip(answers).for_each(|(at, hold)| holds[*at] = hold);
+        }
+        Ok(holds)
+    }
+
+    /// The same for people of one class.
+    async fn admit_class(
+        &self,
+        redis: &mut Connection,
+        class: CalendarClass,
+        asks: &[Ask],
+    ) -> Result<Vec<Option<Hold>>, QueueError> {
+        let mut holds = vec![None; asks.len()];
+        let order = in_order(asks);
+        let decide = |known: &Contacts, now_ms: u64| self.decide(known, asks, &order, now_ms, &mut holds);
+        if !self.agree(redis, class, decide).await? {
+            // Others decide about the same people all the time: nothing is sent on a guess.
+            let until_ms = self.now_ms(redis).await? + AGAIN_MS;
+            holds.fill(Some(Hold { rule: Rule::Pair, until_ms }));
         }
         Ok(holds)
     }
