@@ -105,7 +105,7 @@ impl Admission {
         for (message, counted) in with_person.zip(counted) {
             match counted {
                 Some(counted) => {
-                    message.admitted_until = Some(admitted_until);
+                    message.admit_until(admitted_until);
                     let key = (lane, message.index);
                     self.inner.borrow_mut().counted.insert(key, (budget.clone(), counted));
                 }

@@ -60,10 +60,7 @@ impl Contacts {
             Ok(holds) => {
                 for (message, hold) in asked.into_iter().zip(holds) {
                     match hold {
-                        None => {
-                            let known = message.admitted_until;
-                            message.admitted_until = Some(known.map_or(until, |known| known.min(until)));
-                        }
+                        None => message.admit_until(until),
                         Some(hold) => message.held = Some(held(hold.rule, self.book.wait(hold.until_ms))),
                     }
                 }

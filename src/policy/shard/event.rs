@@ -29,6 +29,13 @@ pub struct Message<P> {
     pub payload: P,
 }
 
+impl<P> Message<P> {
+    /// A limit that is shared with others admits it until then. Of several limits the first to end counts.
+    pub fn admit_until(&mut self, until: Mono) {
+        self.admitted_until = Some(self.admitted_until.map_or(until, |known| known.min(until)));
+    }
+}
+
 /// Which limit that is shared with others does not admit a claimed message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Held {

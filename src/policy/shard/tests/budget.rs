@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::world::*;
-use crate::clock::Mono;
+use crate::clock::{Mono, WallMs};
 use crate::domain::ids::LaneId;
 use crate::domain::record::State;
-use crate::policy::shard::{Blocked, Held, Input, NumberSetup, Output};
+use crate::policy::shard::{Blocked, Held, Input, Message, NumberSetup, Output};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -147,4 +147,22 @@ fn a_number_of_another_portfolio_goes_on() {
     world.run(MINUTE);
     assert_eq!((world.blocked("a"), world.blocked("b")), (Some(Blocked::Budget), None));
     assert!(world.sent.iter().all(|sent| sent.lane == lane(1, 1)));
+}
+
+#[test]
+fn of_several_limits_the_first_to_end_counts() {
+    let mut message = Message {
+        index: 0,
+        generation: 1,
+        attempt: 0,
+        loaded_at: WallMs(0),
+        stopped: None,
+        held: None,
+        admitted_until: None,
+        payload: (),
+    };
+    for (asked_ms, first_ms) in [(2_000, 2_000), (30_000, 2_000), (1_000, 1_000)] {
+        message.admit_until(Mono(ms(asked_ms)));
+        assert_eq!(message.admitted_until, Some(Mono(ms(first_ms))));
+    }
 }
