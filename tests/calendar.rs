@@ -6,7 +6,9 @@ use std::path::Path;
 
 use carteiro::config::{Config, ConfigError, LoadOptions, calendars};
 use carteiro::domain::area::{AreaCode, CalendarClass};
-use carteiro::domain::calendar::{Calendar, OptionalDays, OwnHours, Rules, Week, outlook, parse_instant};
+use carteiro::domain::calendar::{
+    Calendar, OptionalDays, OwnHours, PeopleBudget, Rules, Speed, Week, outlook, parse_instant,
+};
 use jiff::{SignedDuration, Timestamp};
 
 #[path = "support/place.rs"]
@@ -296,7 +298,8 @@ fn a_finishing_time_accounts_for_the_hours() {
     let (sp, ac) = (class_of("SP"), class_of("AC"));
     let within = |left: &[(CalendarClass, u64)], from: &str, hours: i64| {
         let from = parse_instant(from).unwrap();
-        outlook(&rules, &calendar, left, Some(1.0), (from, from + SignedDuration::from_hours(hours)))
+        let speed = Speed { rate_per_s: Some(1.0), people: None };
+        outlook(&rules, &calendar, left, speed, (from, from + SignedDuration::from_hours(hours)))
     };
     let look = |left: &[(CalendarClass, u64)], from: &str| within(left, from, 24);
     // Friday 17:00, an hour is left: the rest goes on Monday.
@@ -315,8 +318,39 @@ fn a_finishing_time_accounts_for_the_hours() {
     assert_eq!(within(&[(sp, 3_600)], "2026-11-26T08:00", 0).late, 3_600);
     let sundays = Calendar::new(&rules, &OwnHours::default(), &own("sun 08:00-20:00"));
     let from = parse_instant("2026-11-26T08:00").unwrap();
-    let never = outlook(&rules, &sundays, &[(sp, 7)], None, (from, from));
+    let never = outlook(&rules, &sundays, &[(sp, 7)], Speed::default(), (from, from));
     assert_eq!((never.begins, never.never, never.late), (None, 7, 7));
+}
+
+#[test]
+fn a_finishing_time_accounts_for_the_people_of_a_day() {
+    let rules = calendars::builtin().unwrap();
+    let calendar = Calendar::new(&rules, &OwnHours::default(), &OwnHours::default());
+    let sp = class_of("SP");
+    let look = |left: u64, (people, used): (u64, u64), from: &str| {
+        let day = SignedDuration::from_hours(24) + SignedDuration::from_mins(1);
+        let speed = Speed { rate_per_s: Some(1.0), people: Some(PeopleBudget { people, used, day }) };
+        let from = parse_instant(from).unwrap();
+        outlook(&rules, &calendar, &[(sp, left)], speed, (from, from + SignedDuration::from_hours(48)))
+    };
+    let at = |text: &str| Some(parse_instant(text).unwrap());
+    // 1,800 on Thursday from 9:00, as many on Friday from 9:01, 600 on Monday when the hours begin.
+    let three = look(4_200, (1_800, 0), "2026-11-26T09:00");
+    assert_eq!((three.begins, three.ends), (at("2026-11-26T09:00"), at("2026-11-30T08:10")));
+    assert_eq!((three.late, three.never), (600, 0), "{three:?}");
+    // All that may be written to were, so that it begins a day later.
+    let full = look(600, (1_800, 1_800), "2026-11-26T09:00");
+    assert_eq!((full.begins, full.ends), (at("2026-11-27T09:01"), at("2026-11-27T09:11")));
+    // A part of them.
+    let part = look(600, (1_800, 1_500), "2026-11-26T09:00");
+    assert_eq!((part.begins, part.ends), (at("2026-11-26T09:00"), at("2026-11-27T09:06")));
+    // Enough for all makes no difference.
+    assert_eq!(look(600, (600, 0), "2026-11-26T09:00").ends, at("2026-11-26T09:10"));
+    // Nobody may be written to.
+    let nobody = look(600, (0, 0), "2026-11-26T09:00");
+    assert_eq!((nobody.begins, nobody.ends, nobody.late), (None, None, 600));
+    // A year is too short.
+    assert_eq!(look(1_000_000, (250, 0), "2026-11-26T09:00").ends, None);
 }
 
 #[test]

@@ -16,7 +16,7 @@ use jiff::tz::{TimeZone, TimeZoneDatabase};
 use jiff::{SignedDuration, Timestamp, ToSpan as _};
 
 pub use self::day::{DAY_MINUTES, Day, Holiday, easter};
-pub use self::plan::{Outlook, outlook};
+pub use self::plan::{Outlook, PeopleBudget, Speed, outlook};
 pub use self::week::{Week, Window, minute_of};
 use super::area::CalendarClass;
 

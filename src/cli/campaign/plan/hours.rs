@@ -10,7 +10,7 @@ use super::super::super::output::{Output, Paint, count, counted};
 use super::super::hours::{calendar, local};
 use crate::config::{Config, calendars};
 use crate::domain::area::CalendarClass;
-use crate::domain::calendar::{Outlook, Week, outlook};
+use crate::domain::calendar::{Outlook, Speed, Week, outlook};
 use crate::domain::campaign::Campaign;
 
 /// How much of a list of states is shown in a line.
@@ -39,7 +39,7 @@ impl Ahead {
         campaign: &Campaign,
         config: &Config,
         states: &States,
-        pace_per_s: Option<f64>,
+        speed: Speed,
         from: Timestamp,
     ) -> Option<Self> {
         let rules = calendars::builtin().ok().filter(|_| config.calendar.enforce)?;
@@ -49,7 +49,7 @@ impl Ahead {
         let validity = SignedDuration::try_from(campaign.validity).unwrap_or(SignedDuration::MAX);
         let aged = from.checked_add(validity).unwrap_or(Timestamp::MAX);
         let expires = campaign.valid_until.map_or(aged, |end| end.min(aged));
-        let outlook = outlook(&rules, &calendar, &left, pace_per_s, (from, expires));
+        let outlook = outlook(&rules, &calendar, &left, speed, (from, expires));
         let week = |(class, rows)| (class, rows, rules.week(&calendar, class));
         let brasilia = calendar.fixed().map(ToString::to_string).collect();
         Some(Self { from, expires, states: left.into_iter().map(week).collect(), brasilia, outlook })

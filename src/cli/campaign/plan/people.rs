@@ -1,11 +1,15 @@
 //! How many people the portfolio of a campaign may write to, and how many days its rows take because of it.
 
+use std::time::Duration;
+
+use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use super::super::super::output::{Output, Paint, count};
 use crate::app;
 use crate::app::store::Store;
 use crate::config::Config;
+use crate::domain::calendar::PeopleBudget;
 use crate::domain::campaign::Campaign;
 use crate::queue::QueueError;
 use crate::queue::budget::{self, Standing};
@@ -18,6 +22,8 @@ pub struct People {
     per_day: u64,
     /// Written to within the last day; None: Redis does not tell.
     used: Option<u64>,
+    /// How long a person counts.
+    day: Duration,
 }
 
 impl People {
@@ -31,7 +37,7 @@ impl People {
         let Some(budget) = budgets.get(&campaign.account) else { return Ok(None) };
         let Standing { used, people, .. } = budget::look(&mut store.connection, budget).await?;
         let portfolio = budget.portfolio.to_string();
-        Ok(people.map(|per_day| Self { portfolio, per_day, used: Some(used) }))
+        Ok(people.map(|per_day| Self { portfolio, per_day, used: Some(used), day: day(config) }))
     }
 
     /// What the configuration alone says.
@@ -39,7 +45,14 @@ impl People {
         let account = config.accounts.iter().find(|account| account.id == campaign.account)?;
         let portfolio = account.portfolio.as_ref()?;
         let known = config.portfolios.iter().find(|known| known.id == *portfolio)?;
-        Some(Self { portfolio: portfolio.to_string(), per_day: known.people_per_day?, used: None })
+        let (portfolio, per_day) = (portfolio.to_string(), known.people_per_day?);
+        Some(Self { portfolio, per_day, used: None, day: day(config) })
+    }
+
+    /// As what a finishing time accounts for.
+    pub fn budget(&self) -> PeopleBudget {
+        let day = SignedDuration::try_from(self.day).unwrap_or(SignedDuration::MAX);
+        PeopleBudget { people: self.per_day, used: self.used.unwrap_or(0), day }
     }
 
     /// Days that so many rows take at least, if each is for somebody else; people of an earlier day make room as they were
@@ -73,13 +86,19 @@ impl People {
     }
 }
 
+/// How long a person counts: a day, and the margin.
+fn day(config: &Config) -> Duration {
+    config.budget.window + config.budget.margin
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn rows_take_as_many_days_as_their_people_need() {
-        let days = |per_day, used, new| People { portfolio: "p".to_owned(), per_day, used }.days(new);
+        let day = Duration::from_secs(86_460);
+        let days = |per_day, used, new| People { portfolio: "p".to_owned(), per_day, used, day }.days(new);
         assert_eq!(days(2_000, None, 2_000), Some(1));
         assert_eq!(days(2_000, None, 2_001), Some(2));
         assert_eq!(days(2_000, Some(1_500), 500), Some(1));
