@@ -3,7 +3,8 @@
 -- KEYS    1 meta  2 state  3 retry  4 log  5 doubt
 -- ARGV    1 the last request that gave something back  2 now in wall ms  3 first index of the chunk  4 its last four bytes, or '' for any
 --         5 reason of a doubt  6 messages, lowest index first, 16 bytes each: index (u32), generation, state (15: given
---           back), attempt, reason (u8 each), due in wall ms (f64)
+--           back), attempt, reason (u8 each), due in wall ms (f64); of one given back the generation of its claim and the
+--           attempts it had
 --         7 and on: the tokens under which the lane was the caller's lately, at most 16
 -- RETURNS {'ok', written, messages beyond the lane's end} · {'differs'}: the log holds another chunk there · {'missing'}: the lane ends before that chunk, or is
 --         not there
@@ -36,20 +37,28 @@ local function record_of(index) return redis.call('GETRANGE', KEYS[2], 4 * index
 for at = 1, #ARGV[6], 16 do
   local index, generation, state, attempt, reason, due = struct.unpack('<I4BBBBd', ARGV[6], at)
   if index >= n then
-    if state ~= 15 then beyond = beyond + 1 end
+    -- One that was given back untouched is as it was loaded.
+    if state ~= 15 or generation > 1 then beyond = beyond + 1 end
   else
     local head, held, why, flags = string.byte(record_of(index), 1, 4)
     local was, to = math.floor(head / 16), nil
+    local open = was == 0 or was == 1 or was == 4 or was == 6
+    -- As a claim does it: what a receipt said of the generation before is of another one now (domain/receipt.rs).
+    local aged = bit.bor(bit.band(flags, 159), 2 * bit.band(flags, 64))
     if state == 15 then
+      local before = generation - 1
       if was == 1 and held == generation and forgot_release then
-        to, attempt, generation, reason, due = 0, head % 16, generation - 1, why, tonumber(ARGV[2])
+        to, attempt = 0, head % 16
+      elseif open and held < before or held == before and (was == 1 or was == 6) then
+        -- How the attempt before the claim that was given back ended is forgotten, too. That it did is known.
+        if held < before then flags = aged end
+        to, attempt, highest = 0, math.max(attempt, head % 16), math.max(highest, index)
       end
+      generation, reason, due = before, why, tonumber(ARGV[2])
     else
       highest = math.max(highest, index)
-      local open = was == 0 or was == 1 or was == 4 or was == 6
       if open and held < generation then
-        -- As a claim does it: what a receipt said of the generation before is of another one now (domain/receipt.rs).
-        flags = bit.bor(bit.band(flags, 159), 2 * bit.band(flags, 64))
+        flags = aged
         to = state
         -- Under another owner nobody waits for its end.
         if state == 1 and not ours then to, reason = 6, tonumber(ARGV[5]) end

@@ -152,7 +152,7 @@ pub struct Last {
     pub generation: u8,
     /// Number of its state, or [`GIVEN_BACK`].
     pub state: u8,
-    /// Attempts it has had.
+    /// Attempts it has had; of one that was given back 0, too, if its claim is not known any more.
     pub attempt: u8,
     /// Row of the error table.
     pub reason: u8,
@@ -281,8 +281,9 @@ impl Recent {
                     known.held_under(*token);
                     known.request = known.request.max(*request);
                     for &(index, generation) in messages {
-                        let state = GIVEN_BACK;
-                        let last = Last { generation, state, attempt: 0, reason: 0, due_ms: 0 };
+                        let claimed = known.last.get(&index).filter(|last| last.generation == generation);
+                        let attempt = claimed.map_or(0, |last| last.attempt);
+                        let last = Last { generation, state: GIVEN_BACK, attempt, reason: 0, due_ms: 0 };
                         known.last.insert(index, last);
                     }
                 }
@@ -298,6 +299,13 @@ impl Recent {
             }
         }
         lanes
+    }
+}
+
+impl Last {
+    /// Whether a message that is not there was more than loaded.
+    pub fn is_more_than_loaded(&self) -> bool {
+        self.state != GIVEN_BACK || self.generation > 1
     }
 }
 

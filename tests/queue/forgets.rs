@@ -8,7 +8,7 @@ use std::time::Duration;
 use carteiro::clock;
 use carteiro::config::WaitFor;
 use carteiro::domain::ids::CampaignSeq;
-use carteiro::domain::record::State;
+use carteiro::domain::record::{Settlement, State};
 use carteiro::policy::mark::Mark;
 use carteiro::queue::client::{Client, Promise};
 use carteiro::queue::guard::{self, Guard};
@@ -237,6 +237,40 @@ async fn another_chunk_in_the_same_place_is_left_alone() {
     let stored = stored(&mut lab.redis, id(0)).await;
     assert_eq!((stored.records[2].state, stored.next), (State::InDoubt, 5));
     assert_eq!(stored.retry.keys().copied().collect::<Vec<_>>(), [0, 1, 3], "none is passed over");
+}
+
+#[tokio::test]
+async fn what_was_tried_and_then_given_back_is_claimed_again_wherever_redis_stands() {
+    let mut lab = Lab::start().await;
+    lab.lane(id(0), 10).await;
+    // 0: forgotten wholly. 1: forgotten since its first claim. 2: that it was given back is forgotten.
+    lane::claim(&mut lab.redis, id(0), (1, 1), NOW_MS, (3, 0)).await.unwrap();
+    let waiting = |index| Settlement { due_ms: NOW_MS, ..settlement(index, 1, State::Waiting) };
+    lane::settle(&mut lab.redis, id(0), &mut [waiting(2)]).await.unwrap();
+    lane::claim(&mut lab.redis, id(0), (1, 2), NOW_MS, (0, 1)).await.unwrap();
+    let before = stored(&mut lab.redis, id(0)).await.records;
+    assert_eq!((before[1].generation, before[2].generation), (1, 2));
+    let redis = &mut lab.redis;
+    let () = redis.setrange(LaneKeys::new(id(0)).state, 0, [0u8; 4].as_slice()).await.unwrap();
+    let () = redis.hincr(LaneKeys::new(id(0)).meta, "s1", -1).await.unwrap();
+    let mut recent = Recent::new(Duration::from_secs(60));
+    let mut say = |wrote| recent.push(clock::mono(), id(0), wrote);
+    let claimed = |messages| Wrote::Claimed { token: 1, messages, chunks: Vec::new() };
+    say(claimed(vec![(0, 1, 0), (1, 1, 0), (2, 1, 0)]));
+    say(Wrote::Settled((0..3).map(waiting).collect()));
+    say(claimed(vec![(0, 2, 1), (1, 2, 1), (2, 2, 1)]));
+    say(Wrote::Released { token: 1, request: 3, messages: vec![(0, 2), (1, 2), (2, 2)] });
+    let replayed = recent.again().replay(&mut lab.redis, NOW_MS).await.unwrap();
+    assert_eq!((replayed.written, replayed.missing), (3, 0));
+    let after = stored(&mut lab.redis, id(0)).await;
+    for record in &after.records[..3] {
+        assert_eq!((record.state, record.generation, record.attempt), (State::Queued, 1, 1));
+    }
+    assert_eq!(after.retry.keys().copied().collect::<Vec<_>>(), [0, 1, 2], "all are due");
+    // Nothing is said twice, and what came after it stays.
+    assert_eq!(recent.again().replay(&mut lab.redis, NOW_MS).await.unwrap().written, 0);
+    lane::claim(&mut lab.redis, id(0), (1, 4), NOW_MS, (0, 3)).await.unwrap();
+    assert_eq!(recent.again().replay(&mut lab.redis, NOW_MS).await.unwrap().written, 0);
 }
 
 #[tokio::test]

@@ -360,10 +360,15 @@ impl LaneModel {
         for &(index, last) in &batch.messages {
             let Some(record) = self.at(index) else { continue };
             if last.state == GIVEN_BACK {
-                let forgotten = record.state == State::Sending && record.generation == last.generation;
-                if forgotten && forgot_release {
-                    let generation = record.generation - 1;
-                    self.put(index, Record { state: State::Queued, generation, ..record }, Cause::Replay);
+                let sending = record.state == State::Sending && record.generation == last.generation;
+                let before = ended(record, &last);
+                if before.is_some() {
+                    end = end.max(index + 1);
+                }
+                let forgotten = (sending && forgot_release).then_some(record);
+                if let Some(after) = before.or(forgotten) {
+                    let (state, generation) = (State::Queued, last.generation - 1);
+                    self.put(index, Record { state, generation, ..after }, Cause::Replay);
                     self.retry.insert(index, now_ms);
                     written += 1;
                 }
@@ -404,6 +409,20 @@ impl LaneModel {
         let sending = sending.map(|index| (index, self.records[index as usize].generation)).collect();
         Some((self.token, self.request, sending))
     }
+}
+
+/// A record whose attempt before the claim that was given back must have ended, with its attempts and flags then; None: it is
+/// known to have, or it is newer.
+fn ended(record: Record, given_back: &Last) -> Option<Record> {
+    use State::{InDoubt, Queued, Sending, Waiting};
+    let before = given_back.generation - 1;
+    let attempt = record.attempt.max(given_back.attempt);
+    if record.generation < before {
+        let open = matches!(record.state, Queued | Sending | Waiting | InDoubt);
+        return open.then_some(Record { attempt, flags: aged(record.flags), ..record });
+    }
+    let unended = record.generation == before && matches!(record.state, Sending | InDoubt);
+    unended.then_some(Record { attempt, ..record })
 }
 
 /// A record of which this is said to be the last; None: it is as new, or newer.

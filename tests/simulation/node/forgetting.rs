@@ -3,7 +3,7 @@
 //! changed is not forgotten here: a command that has ended cannot say it again.
 
 use carteiro::domain::record::Record;
-use carteiro::queue::replay::{GIVEN_BACK, Held, Last, Wrote};
+use carteiro::queue::replay::{Held, Last, Wrote};
 use rand::RngExt;
 
 use super::{Node, Phase};
@@ -95,7 +95,7 @@ impl World {
         let (batches, now_ms) = (again.batches(), self.wall_ms());
         let missing = batches.iter().any(|batch| {
             let count = self.store.lanes[lane_at(batch.lane)].lane.count();
-            let beyond = |one: &(u32, Last)| one.0 >= count && one.1.state != GIVEN_BACK;
+            let beyond = |one: &(u32, Last)| one.0 >= count && one.1.is_more_than_loaded();
             batch.held.is_some_and(|held| held.first >= count) || batch.messages.iter().any(beyond)
         });
         let missing = missing
