@@ -63,10 +63,19 @@ pub(crate) enum Fault {
     PersonHeld,
     /// Somebody had just been written to by the same number.
     PairHeld,
+    /// The portfolio had written to as many people as it may.
+    BudgetUsedUp,
+    /// Somebody was taken back to whom nothing was sent.
+    Uncounted,
+    /// Somebody was to be taken back who had been counted again.
+    UncountedTooLate,
+    /// Meta allowed the portfolio fewer people, or more.
+    BudgetLowered,
+    BudgetRaised,
 }
 
 impl Fault {
-    pub(crate) const ALL: [Self; 43] = [
+    pub(crate) const ALL: [Self; 48] = [
         Self::Killed,
         Self::KilledWithinATurn,
         Self::RestartedGracefully,
@@ -110,6 +119,11 @@ impl Fault {
         Self::DoubtStood,
         Self::PersonHeld,
         Self::PairHeld,
+        Self::BudgetUsedUp,
+        Self::Uncounted,
+        Self::UncountedTooLate,
+        Self::BudgetLowered,
+        Self::BudgetRaised,
     ];
 }
 
@@ -164,6 +178,7 @@ pub(crate) struct Ratios {
     pub(crate) closings: u32,
     pub(crate) suppressions: u32,
     pub(crate) operator_retries: u32,
+    pub(crate) limits_said: u32,
     pub(crate) journal_lost: u32,
     pub(crate) answer_lost: u32,
     pub(crate) call_twice: u32,
@@ -206,6 +221,7 @@ impl Ratios {
             closings: some(2),
             suppressions: some(6),
             operator_retries: some(3),
+            limits_said: some(3),
             journal_lost: some(500),
             answer_lost: some(60),
             call_twice: some(150),

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use carteiro::domain::receipt::{Outcome, Receipt, ReceiptKind};
 use carteiro::domain::record::{Record, State};
 
+use crate::budget::Witness;
 use crate::contacts::person;
 use crate::lane_model::LaneModel;
 use crate::node::Sent;
@@ -44,6 +45,7 @@ pub(crate) struct Judge {
     closed: [Vec<(u64, u64)>; CAMPAIGNS],
     /// When each message reached its person, by person.
     contacts: BTreeMap<u64, Vec<(usize, u64)>>,
+    witness: Witness,
 }
 
 /// Between two messages to a person: a day less the time for which a process may stand still, within its lease, between its
@@ -69,6 +71,7 @@ impl Judge {
             paused: [false; CAMPAIGNS],
             closed: [const { Vec::new() }; CAMPAIGNS],
             contacts: BTreeMap::new(),
+            witness: Witness::default(),
         }
     }
 
@@ -106,6 +109,11 @@ impl Judge {
             Some(until) => (false, Some(until)),
             None => (true, spans.iter().map(|(from, _)| *from).filter(|from| *from > now).min()),
         }
+    }
+
+    /// From now on the portfolio may write to so many people.
+    pub(crate) fn budget(&mut self, now: u64, most: Option<u64>) {
+        self.witness.limit(now, most);
     }
 
     /// A machine orders a message to be sent.
@@ -160,6 +168,9 @@ impl Judge {
         if let Some(last) = last.filter(|last| now - last < DAY_LEAST_US) {
             let who = format!("lane {} index {}", sent.lane, sent.index);
             self.fail(format!("{who}: its person was written to {:.3} s before", (now - last) as f64 / 1e6));
+        }
+        if let Some((people, most)) = self.witness.take(now, person(sent.lane, sent.index).0) {
+            self.fail(format!("{people} people were written to within a window, and {most} may be"));
         }
         if given_up {
             return;

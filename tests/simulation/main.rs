@@ -2,13 +2,17 @@
 //! and of the Cloud API, in virtual time, with everything that can break. One seed makes one run, always the same.
 //!
 //! Redis may come back without its last moments: its writers say them again (`node/forgetting.rs` has what is promised
-//! then). Doubts end by their clock, and a person may be written to again, after a shorter time than in earnest
-//! (`node/doubts.rs`, `contacts.rs`).
+//! then). Doubts end by their clock, a person may be written to again, and people leave a budget, after a shorter time than in
+//! earnest (`node/doubts.rs`, `contacts.rs`, `budget.rs`).
 //!
 //! `SEED=17 cargo test --test simulation -- --nocapture replay` plays one again.
 #![allow(clippy::unwrap_used, reason = "helpers of tests may panic like tests")]
 #![allow(clippy::print_stderr, reason = "what happened is told to whoever runs it")]
 
+mod budget;
+#[allow(dead_code, reason = "the queue's tests ask it for more")]
+#[path = "../support/budget_model.rs"]
+mod budget_model;
 mod contacts;
 mod faults;
 mod judge;

@@ -54,10 +54,18 @@ pub(crate) enum Mutant {
     CapIsIgnored,
     /// What may have reached a person is taken back as if it had not.
     DoubtIsNoContact,
+    /// Nobody is too many for the portfolio's budget.
+    BudgetIsIgnored,
+    /// Who was counted leaves the budget a window after that, although the message left later.
+    BudgetHasNoMargin,
+    /// Somebody is taken back although they were counted again since.
+    BackTakesWhoWasCountedLater,
+    /// What may have reached a person does not count.
+    DoubtIsUncounted,
 }
 
 impl Mutant {
-    pub(crate) const ALL: [Self; 20] = [
+    pub(crate) const ALL: [Self; 24] = [
         Self::SettleIgnoresGeneration,
         Self::ClaimIgnoresToken,
         Self::AdoptLeavesSending,
@@ -78,6 +86,10 @@ impl Mutant {
         Self::DoubtDoesNotWait,
         Self::CapIsIgnored,
         Self::DoubtIsNoContact,
+        Self::BudgetIsIgnored,
+        Self::BudgetHasNoMargin,
+        Self::BackTakesWhoWasCountedLater,
+        Self::DoubtIsUncounted,
     ];
 
     pub(crate) fn claim(mutant: Option<Self>, lane: &LaneModel, (token, request): Asked) -> Asked {
@@ -101,7 +113,12 @@ impl Mutant {
             Self::StraysAreKept | Self::NoGrace => (ratios.forgets, ratios.restarts) = (8, 4),
             Self::DoubtClockNeverStands => (ratios.server_error, ratios.webhook_lost) = (150, 900),
             Self::DoubtDoesNotWait => (ratios.server_error, ratios.webhook_late) = (150, 700),
-            Self::DoubtIsNoContact => (ratios.reply_lost, ratios.reset_after) = (200, 200),
+            Self::BackTakesWhoWasCountedLater => {
+                (ratios.call_twice, ratios.pauses, ratios.closings) = (900, 10, 8)
+            }
+            Self::DoubtIsNoContact | Self::DoubtIsUncounted => {
+                (ratios.reply_lost, ratios.reset_after) = (200, 200)
+            }
             _ => {}
         }
     }

@@ -1,6 +1,7 @@
 //! One process: the real machine of a shard, and around it what `sender` and `app` do, in small: orders carried out on
 //! Redis until it has answered, connections with a gate, a journal, the lease.
 
+mod budget;
 mod control;
 mod doubts;
 mod forgetting;
@@ -22,6 +23,7 @@ use carteiro::queue::lane::Standing;
 use carteiro::queue::replay::Recent;
 use rand::RngExt;
 
+use self::budget::Reserved;
 use self::control::{News, Task};
 use self::state::{Asked, State};
 use crate::faults::Fault;
@@ -102,6 +104,7 @@ pub(crate) struct Node {
     releasing: usize,
     name: String,
     holdings: State,
+    reserved: Reserved,
     /// What the heartbeat under way asks for.
     asked: Asked,
     /// A heartbeat is under way, and when it was sent.
@@ -163,6 +166,7 @@ impl Node {
             releasing: 0,
             name: String::new(),
             holdings: State::default(),
+            reserved: Reserved::default(),
             asked: Asked::default(),
             beating: None,
             poked: false,
@@ -316,14 +320,15 @@ impl World {
             }
             Output::Release { lane, request, messages } => {
                 let (lane, token) = (lane_at(lane), node.token_of(lane_at(lane)));
-                let back = messages.clone();
-                self.take_back(at, lane, back, Call::Release { lane, token, request, messages });
+                let (back, counted) = (messages.clone(), node.reserved.unsent(lane, &messages));
+                self.take_back(at, lane, back, Call::Release { lane, token, request, messages, counted });
             }
             Output::Settle { lane, settlements } => {
                 let refused = settlements.iter().filter(|one| self.was_not_taken(one));
                 let back = refused.map(|one| (one.index, one.generation)).collect();
                 let lane = lane_at(lane);
-                self.take_back(at, lane, back, Call::Settle { lane, settlements });
+                let counted = self.nodes[at].reserved.settling(lane, &settlements, self.mutant);
+                self.take_back(at, lane, back, Call::Settle { lane, settlements, counted });
             }
             Output::Send { flight, number, lane, message } => self.send(at, flight, &number, lane, &message),
             Output::Connect(count) => {
@@ -341,6 +346,7 @@ impl World {
             Output::Dry(number) => drop(node.dry.insert(number_at(&number))),
             Output::Dropped(lane) => {
                 node.adopted[lane_at(lane)] = None;
+                node.reserved.forget(lane_at(lane));
                 self.on_dropped(at, lane_at(lane));
             }
             Output::NumberDropped(number, next) => self.on_number_dropped(at, number, next),

@@ -3,6 +3,7 @@
 use carteiro::domain::record::{Record, State};
 use rand::RngExt;
 
+use crate::budget::LIMITS;
 use crate::faults::{Fault, Ratios};
 use crate::meta;
 use crate::store::{CAMPAIGNS, LANES, NUMBERS, PER_LANE, campaign_of};
@@ -48,6 +49,8 @@ pub(crate) enum Deed {
     Suppress(usize, u32),
     Retry(usize),
     ResumeHalts,
+    /// Meta says how many people the portfolio may write to.
+    SayPeople(Option<u64>),
     Look,
 }
 
@@ -108,6 +111,11 @@ impl World {
         for _ in 0..ratios.operator_retries {
             let (when, lane) = (self.when(ends), self.rng.random_range(0..LANES));
             self.at(when, Event::Deed(Deed::Retry(lane)));
+        }
+        for _ in 0..ratios.limits_said {
+            let when = self.when(ends);
+            let people = self.rng.random_range(0..=LIMITS.len());
+            self.at(when, Event::Deed(Deed::SayPeople(LIMITS.get(people).copied())));
         }
         for _ in 0..ratios.closings {
             let (from, campaign) = (self.when(ends), self.rng.random_range(0..CAMPAIGNS));
@@ -257,6 +265,7 @@ impl World {
                 }
                 self.look_at(lane);
             }
+            Deed::SayPeople(people) => self.say_people(people),
             Deed::ResumeHalts => {
                 if !self.store.halts.is_empty() {
                     self.store.halts.clear();

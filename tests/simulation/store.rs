@@ -9,10 +9,13 @@ use carteiro::domain::receipt::{Outcome, Receipt};
 use carteiro::domain::record::{Record, Settlement, State};
 use carteiro::policy::contacts::Hold;
 use carteiro::policy::doubt::Hearing;
-use carteiro::queue::doubts::{Ending, Message};
+use carteiro::policy::shard::{Input, LaneView, Message};
+use carteiro::queue::doubts::{self, Ending};
 use carteiro::queue::lane::Standing;
 use carteiro::queue::owner::{Ask, Beat, Renewal};
 
+use crate::budget::{Counted, Portfolio};
+use crate::budget_model;
 use crate::contacts::Notes;
 use crate::lane_model::{LaneModel, Refused};
 use crate::mutants::Mutant;
@@ -112,14 +115,18 @@ pub(crate) enum Call {
         token: u64,
         request: u64,
         messages: Vec<(u32, u8)>,
+        /// Whom it takes back afterwards.
+        counted: Vec<Counted>,
     },
     Unsent {
         lane: usize,
         messages: Vec<(u32, u8)>,
+        counted: Vec<Counted>,
     },
     Settle {
         lane: usize,
         settlements: Vec<Settlement>,
+        counted: Vec<Counted>,
     },
     Reassign {
         lane: usize,
@@ -153,6 +160,22 @@ pub(crate) enum Call {
         messages: Vec<(u32, u8)>,
         then: Box<Call>,
     },
+    /// Counts people of claimed messages against the budget.
+    Count {
+        lane: usize,
+        messages: Vec<Message<()>>,
+        view: LaneView,
+        people: Vec<u64>,
+        /// Changes of the budget that were known when it was asked first, and when that was.
+        changes: u64,
+        began_us: u64,
+    },
+    /// Takes people back to whom nothing was sent; then the machine hears of what it waits for.
+    Uncount {
+        counted: Vec<Counted>,
+        then: Input<()>,
+    },
+    LookAtBudget,
 }
 
 /// What a run left sending in a lane.
@@ -171,6 +194,8 @@ pub(crate) struct View {
     pub(crate) campaigns: [CampaignRow; CAMPAIGNS],
     pub(crate) halts: BTreeSet<Halt>,
     pub(crate) lanes: [LaneRow; LANES],
+    /// What Meta said of the portfolio.
+    pub(crate) said: Option<Option<u64>>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -211,6 +236,7 @@ pub(crate) enum Answer {
     LastRun(Vec<Left>),
     Admitted(Vec<Option<Hold>>),
     TakenBack,
+    Budget(budget_model::Answer),
 }
 
 /// What is in doubt on one number, by lane, and what is known of its receipts.
@@ -219,7 +245,7 @@ pub(crate) struct Doubted {
     pub(crate) number: usize,
     pub(crate) heard_ms: Option<u64>,
     pub(crate) hearing: Hearing,
-    pub(crate) lanes: Vec<(usize, Vec<Message>)>,
+    pub(crate) lanes: Vec<(usize, Vec<doubts::Message>)>,
 }
 
 #[derive(Clone, Debug)]
@@ -244,11 +270,12 @@ pub(crate) struct Store {
     pub(crate) heard: [Option<u64>; NUMBERS],
     pub(crate) hearings: [Hearing; NUMBERS],
     notes: Notes,
+    pub(crate) budget: Portfolio,
     pub(crate) mutant: Option<Mutant>,
 }
 
 impl Store {
-    pub(crate) fn new(mutant: Option<Mutant>) -> Self {
+    pub(crate) fn new(people: Option<u64>, mutant: Option<Mutant>) -> Self {
         let lane =
             |at: usize| Stored { lane: LaneModel::default(), number: at % NUMBERS, since: BTreeMap::new() };
         Self {
@@ -262,6 +289,7 @@ impl Store {
             heard: [None; NUMBERS],
             hearings: Default::default(),
             notes: Notes::default(),
+            budget: Portfolio::new(people, mutant),
             mutant,
         }
     }
@@ -289,14 +317,14 @@ impl Store {
                 let claimed = lane.claim(call, sent_ms, (*fresh, *due));
                 Answer::Claimed(claimed.map(|messages| (messages, lane.standing())))
             }
-            Call::Release { lane, token, request, messages } => {
+            Call::Release { lane, token, request, messages, .. } => {
                 self.release(*lane, (*token, *request), messages, sent_ms)
             }
-            Call::Unsent { lane, messages } => {
+            Call::Unsent { lane, messages, .. } => {
                 self.lanes[*lane].lane.unsent(sent_ms, messages);
                 Answer::Unsent
             }
-            Call::Settle { lane, settlements } => {
+            Call::Settle { lane, settlements, .. } => {
                 let lane = &mut self.lanes[*lane].lane;
                 lane.settle(&Mutant::settle(mutant, lane, settlements, sent_ms));
                 Answer::Settled
@@ -330,6 +358,9 @@ impl Store {
                 self.notes.take_back(*lane, messages, now_ms, late_from);
                 Answer::TakenBack
             }
+            Call::Count { people, .. } => Answer::Budget(self.budget.take(now_us, people)),
+            Call::Uncount { counted, .. } => Answer::Budget(self.budget.give_back(now_us, counted)),
+            Call::LookAtBudget => Answer::Budget(self.budget.take(now_us, &[])),
         }
     }
 
@@ -373,7 +404,7 @@ impl Store {
 
     fn doubted(&self, number: usize) -> Doubted {
         let in_doubt = |stored: &Stored| {
-            let message = |(index, since_ms): (&u32, &u64)| Message {
+            let message = |(index, since_ms): (&u32, &u64)| doubts::Message {
                 index: *index,
                 record: stored.lane.records[*index as usize],
                 since_ms: *since_ms,
@@ -405,7 +436,13 @@ impl Store {
             let sending = stored.lane.sending() > 0;
             *row = LaneRow { number: stored.number, token: stored.lane.token, sending, open };
         }
-        View { version: self.version, campaigns: self.campaigns, halts: self.halts.clone(), lanes }
+        View {
+            version: self.version,
+            campaigns: self.campaigns,
+            halts: self.halts.clone(),
+            lanes,
+            said: self.budget.said(),
+        }
     }
 
     /// Whether a message is queued, waiting, sending or in doubt.

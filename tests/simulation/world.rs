@@ -20,6 +20,7 @@ use carteiro::queue::owner;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
+use crate::budget::LIMITS;
 use crate::faults::{Fault, Ratios, Tally};
 use crate::judge::Judge;
 use crate::lane_model::{Cause, Moved};
@@ -198,6 +199,7 @@ impl World {
         let rates: Vec<f64> = (0..NUMBERS).map(|_| [3.0, 8.0, 20.0, 80.0][rng.random_range(0..4)]).collect();
         let offers = owner::offers(numbers.iter().zip(rates.iter().copied()));
         let short = rng.random_bool(0.3).then(|| Duration::from_secs(rng.random_range(5..40)));
+        let people = rng.random_bool(0.5).then(|| LIMITS[rng.random_range(0..LIMITS.len())]);
         let mut world = Self {
             seed,
             now: 0,
@@ -211,7 +213,7 @@ impl World {
             numbers,
             rates,
             offers,
-            store: Store::new(mutant),
+            store: Store::new(people, mutant),
             tally: Tally::default(),
             hooks: 0,
             line_down: false,
@@ -224,6 +226,7 @@ impl World {
             load_behind: false,
             rng,
         };
+        world.judge.budget(0, people);
         world.plan();
         world
     }

@@ -8,6 +8,7 @@ use carteiro::policy::classify::{Scope, Verdict};
 use carteiro::policy::shard::{Blocked, Input, LaneSetup, NumberSetup};
 use carteiro::queue::lane::Standing;
 
+use super::budget::PORTFOLIO;
 use super::{Phase, view};
 use crate::faults::Fault;
 use crate::lane_model::Refused;
@@ -116,6 +117,7 @@ impl World {
     pub(super) fn tell_all(&mut self, at: usize, seen: &View) {
         self.nodes[at].version = seen.version;
         self.tell_numbers(at, seen);
+        self.tell_budget(at, seen.said);
         for campaign in 0..CAMPAIGNS {
             self.nodes[at].running[campaign] = seen.campaigns[campaign].running;
             self.tell_campaign(at, campaign);
@@ -148,7 +150,7 @@ impl World {
         NumberSetup {
             id: self.numbers[number].clone(),
             account: "waba".to_owned(),
-            portfolio: None,
+            portfolio: self.store.budget.limit.map(|_| PORTFOLIO.into()),
             rate_per_s: Some(self.rates[number]),
             stopped: halted.then_some(Blocked::Halted),
         }
@@ -261,6 +263,7 @@ impl World {
         if look && self.nodes[at].alive() {
             self.add_task(at, Task::Look);
         }
+        self.look_at_budget(at);
     }
 
     pub(super) fn halt(&mut self, at: usize, verdict: &Verdict, number: usize, template: &str) {

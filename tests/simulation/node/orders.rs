@@ -14,6 +14,7 @@ use carteiro::sender::contacts::not_taken;
 use rand::RngExt;
 
 use super::{Pending, Phase, view};
+use crate::budget::Counted;
 use crate::faults::Fault;
 use crate::lane_model::Refused;
 use crate::mutants::Mutant;
@@ -86,6 +87,10 @@ impl World {
             && messages.iter().any(|one| self.store.is_another_claim(*lane, *one))
         {
             self.tally.fault(Fault::ReleaseTooLate);
+        }
+        if let Call::Uncount { counted, .. } = call {
+            let late = self.store.budget.is_too_late(self.now, counted);
+            self.tally.fault(if late { Fault::UncountedTooLate } else { Fault::Uncounted });
         }
         let answer = self.store.run(call, sent_ms, self.now, id.is_none());
         if let Call::Adopt { lane, .. }
@@ -160,47 +165,60 @@ impl World {
             (Call::Claim { lane, .. }, Answer::Claimed(Err(_))) => {
                 self.input(at, Input::Claimed(lane_id(*lane), None));
             }
-            (Call::Admit { lane, claimed, standing, began_us, .. }, Answer::Admitted(holds)) => {
-                let until = mono(*began_us).after(RESERVED_MAX);
-                let one = |((index, record), hold): (&(u32, Record), Option<Hold>)| Message {
-                    index: *index,
-                    generation: record.generation,
-                    attempt: record.attempt,
-                    loaded_at: WallMs(self.judge.loaded_ms(*lane, *index)),
-                    stopped: None,
-                    held: hold.map(held),
-                    admitted_until: hold.is_none().then_some(until),
-                    payload: (),
-                };
-                let messages: Vec<Message<()>> = claimed.iter().zip(holds).map(one).collect();
-                for message in &messages {
-                    match message.held {
-                        Some(Held::Pair { .. }) => self.tally.fault(Fault::PairHeld),
-                        Some(_) => self.tally.fault(Fault::PersonHeld),
-                        None => {}
-                    }
-                }
-                self.input(at, Input::Claimed(lane_id(*lane), Some((messages, view(*standing)))));
-            }
+            (Call::Admit { .. }, Answer::Admitted(holds)) => self.on_admitted(at, &call, holds),
+            (Call::Count { .. }, Answer::Budget(answer)) => self.on_counted(at, &call, &answer),
+            (Call::Uncount { then, .. }, _) => self.input(at, then.clone()),
+            (Call::LookAtBudget, Answer::Budget(answer)) => self.on_looked_at_budget(at, &answer),
             (Call::TakeBack { then, .. }, _) => self.call(at, (**then).clone()),
-            (Call::Release { lane, token, messages, request }, Answer::Released(released)) => {
+            (Call::Release { lane, token, messages, request, counted }, Answer::Released(released)) => {
                 if released.is_ok() && self.nodes[at].phase != Phase::Starting {
                     let (token, request, messages) = (*token, *request, messages.clone());
                     self.nodes[at].kept(self.now, *lane, Wrote::Released { token, request, messages });
                 }
-                self.on_released(at, *lane, messages, released)
+                self.on_released(at, *lane, (messages, counted), released)
             }
             (Call::Doubts(_), Answer::Doubts(all)) => self.on_doubts(at, all),
-            (Call::Unsent { lane, .. }, _) => self.input(at, Input::Released(lane_id(*lane), None)),
-            (Call::Settle { lane, settlements }, _) => {
+            (Call::Unsent { lane, counted, .. }, _) => {
+                self.uncount(at, counted.clone(), Input::Released(lane_id(*lane), None));
+            }
+            (Call::Settle { lane, settlements, counted }, _) => {
                 self.nodes[at].kept(self.now, *lane, Wrote::Settled(settlements.clone()));
-                self.input(at, Input::Settled(lane_id(*lane), settlements.len()));
+                self.uncount(at, counted.clone(), Input::Settled(lane_id(*lane), settlements.len()));
             }
             (Call::LastRun { .. }, Answer::LastRun(left)) => self.on_last_run(at, left),
             (Call::Look, Answer::Look(seen)) => self.on_view(at, &seen),
             (Call::Reassign { lane, to }, _) => self.on_reassigned(at, *lane, *to),
             (_, _) => {}
         }
+    }
+
+    /// Asks the budget for messages whose people admit them.
+    fn on_admitted(&mut self, at: usize, call: &Call, holds: Vec<Option<Hold>>) {
+        let Call::Admit { lane, claimed, standing, began_us, .. } = call else { return };
+        let until = mono(*began_us).after(RESERVED_MAX);
+        let one = |((index, record), hold): (&(u32, Record), Option<Hold>)| {
+            let mut message = Message {
+                index: *index,
+                generation: record.generation,
+                attempt: record.attempt,
+                loaded_at: WallMs(self.judge.loaded_ms(*lane, *index)),
+                stopped: None,
+                held: hold.map(held),
+                admitted_until: None,
+                payload: (),
+            };
+            message.admit_until(until);
+            message
+        };
+        let messages: Vec<Message<()>> = claimed.iter().zip(holds).map(one).collect();
+        for message in &messages {
+            match message.held {
+                Some(Held::Pair { .. }) => self.tally.fault(Fault::PairHeld),
+                Some(_) => self.tally.fault(Fault::PersonHeld),
+                None => {}
+            }
+        }
+        self.count(at, *lane, messages, view(*standing));
     }
 
     /// Takes contacts back before their messages can be claimed anew.
@@ -220,7 +238,7 @@ impl World {
         &mut self,
         at: usize,
         lane: usize,
-        messages: &[(u32, u8)],
+        (messages, counted): (&[(u32, u8)], &[Counted]),
         released: Result<Standing, Refused>,
     ) {
         if self.nodes[at].phase == Phase::Starting {
@@ -228,9 +246,10 @@ impl World {
         }
         if released == Err(Refused::Fenced) {
             // Its new owner could not know that they never left, and put them in doubt.
-            return self.call(at, Call::Unsent { lane, messages: messages.to_vec() });
+            let (messages, counted) = (messages.to_vec(), counted.to_vec());
+            return self.call(at, Call::Unsent { lane, messages, counted });
         }
-        self.input(at, Input::Released(lane_id(lane), released.ok().map(view)));
+        self.uncount(at, counted.to_vec(), Input::Released(lane_id(lane), released.ok().map(view)));
     }
 
     /// Gives back, in its name, what the last run certainly never began.
@@ -243,7 +262,13 @@ impl World {
         for Left { lane, token, request, mut messages } in left {
             messages.retain(|one| !begun(lane, one));
             if !messages.is_empty() {
-                calls.push(Call::Release { lane, token, request: request + 1, messages });
+                calls.push(Call::Release {
+                    lane,
+                    token,
+                    request: request + 1,
+                    messages,
+                    counted: Vec::new(),
+                });
             }
         }
         self.nodes[at].releasing = calls.len() + 1;
