@@ -46,6 +46,7 @@ use crate::queue::campaigns::{self, CampaignRecord};
 use crate::queue::halts::{self, Scope, Why};
 use crate::queue::lane::{self, LaneCounters};
 use crate::queue::link::Link;
+use crate::queue::replay::{Move, Wrote};
 use crate::queue::{QueueError, agenda};
 use crate::sender::driver::Event;
 use crate::sender::report::Report;
@@ -380,8 +381,7 @@ impl Control {
                     if self.take_back(id, &other) {
                         continue;
                     }
-                    let ways = (&stored, &other);
-                    self.link.call(async |redis| agenda::reassign(redis, id, ways, priority).await).await?;
+                    self.reassign(id, Move { from: stored, to: other.clone(), priority }).await?;
                     other
                 }
             };
@@ -403,6 +403,14 @@ impl Control {
             self.tell(shard, Event::Input(Input::DropLane(id)));
         }
         true
+    }
+
+    /// Gives a lane that is at rest another number.
+    async fn reassign(&self, id: LaneId, order: Move) -> Result<(), QueueError> {
+        let Move { from, to, priority } = &order;
+        self.link.call(async |redis| agenda::reassign(redis, id, (from, to), *priority).await).await?;
+        self.link.wrote(id, || Wrote::Moved(order.clone()));
+        Ok(())
     }
 
     fn give(&mut self, id: LaneId, number: &NumberId, counters: &LaneCounters) {
@@ -466,7 +474,7 @@ impl Control {
         };
         let (from, priority) = (info.number.clone(), known.campaign.priority);
         if from != to {
-            self.link.call(async |redis| agenda::reassign(redis, id, (&from, &to), priority).await).await?;
+            self.reassign(id, Move { from, to: to.clone(), priority }).await?;
         }
         self.state.lanes.remove(&id);
         let counters = self.link.call(async |redis| lane::counters(redis, &[id]).await).await?;

@@ -244,7 +244,8 @@ impl Serving {
         let shards = shards(&config, &common, &table, &metrics, &reports)?;
         ownership.attach(shards.iter().map(|shard| shard.events.clone()).collect());
         stops.attach(shards.iter().map(|shard| shard.events.clone()).collect());
-        let link = Link::new(store.client.clone(), store.timeouts, |_| ());
+        let remembering = store.client.clone().remembering(config.redis.replay_window);
+        let link = Link::new(remembering, store.timeouts, |_| ());
         let announced = Rc::new(Notify::new());
         let readiness = Readiness::starting(READY_PART);
         let listener = http::bind(config.http.listen).await?;

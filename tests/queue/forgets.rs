@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use carteiro::clock;
 use carteiro::config::WaitFor;
-use carteiro::domain::ids::CampaignSeq;
+use carteiro::domain::campaign::Priority;
+use carteiro::domain::ids::{CampaignSeq, NumberId};
 use carteiro::domain::record::{Settlement, State};
 use carteiro::policy::mark::Mark;
 use carteiro::queue::client::{Client, Promise};
@@ -15,8 +16,8 @@ use carteiro::queue::guard::{self, Guard};
 use carteiro::queue::keys::LaneKeys;
 use carteiro::queue::lane::{Append, Appended};
 use carteiro::queue::link::{Link, LinkNews, ROLLED_BACK};
-use carteiro::queue::replay::{Chunk, Held, Recent, Wrote};
-use carteiro::queue::{QueueError, campaigns, lane};
+use carteiro::queue::replay::{Chunk, Held, Move, Recent, Wrote};
+use carteiro::queue::{QueueError, agenda, campaigns, lane};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use redis::AsyncCommands;
@@ -215,6 +216,29 @@ async fn what_redis_forgot_is_written_again_by_one_who_has_nothing_more_to_ask()
         wait_until(async || stored(redis, id(0)).await.records[1].state == State::Accepted).await;
     };
     tokio::time::timeout(PATIENCE, tokio::task::LocalSet::new().run_until(run)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_lane_whose_move_was_forgotten_is_moved_again_unless_it_went_elsewhere() {
+    let mut lab = Lab::start().await;
+    lab.lane(id(0), 10).await;
+    lab.lane(id(1), 10).await;
+    let named = |name: &str| NumberId::from(name);
+    let order = |to: &str| Move { from: number(), to: named(to), priority: Priority::High };
+    let mut recent = Recent::new(Duration::from_secs(60));
+    for lane in 0..3 {
+        recent.push(clock::mono(), id(lane), Wrote::Moved(order("healthy")));
+    }
+    let ways = (&number(), &named("third"));
+    agenda::reassign(&mut lab.redis, id(1), ways, Priority::High).await.unwrap();
+    for _ in 0..2 {
+        let replayed = recent.again().replay(&mut lab.redis, NOW_MS).await.unwrap();
+        assert_eq!(replayed.missing, 1, "of one lane nothing is there yet");
+    }
+    let counters = lane::counters(&mut lab.redis, &[id(0), id(1)]).await.unwrap();
+    let numbers: Vec<_> = counters.into_iter().map(|lane| lane.number).collect();
+    assert_eq!(numbers, [Some(named("healthy")), Some(named("third"))]);
+    assert_eq!(agenda::read(&mut lab.redis, &named("healthy")).await.unwrap(), [id(0)]);
 }
 
 #[tokio::test]

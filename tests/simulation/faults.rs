@@ -53,6 +53,8 @@ pub(crate) enum Fault {
     WrittenAgain,
     /// Rows that it had forgotten took their places again.
     AppendForgotten,
+    /// A lane whose move it had forgotten was given its number again.
+    MovedAgain,
     /// A release arrived when its message had been claimed again, or settled.
     ReleaseTooLate,
     /// A doubt was over, and its message is sent again.
@@ -75,7 +77,7 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
-    pub(crate) const ALL: [Self; 48] = [
+    pub(crate) const ALL: [Self; 49] = [
         Self::Killed,
         Self::KilledWithinATurn,
         Self::RestartedGracefully,
@@ -114,6 +116,7 @@ impl Fault {
         Self::RedisForgot,
         Self::WrittenAgain,
         Self::AppendForgotten,
+        Self::MovedAgain,
         Self::ReleaseTooLate,
         Self::DoubtSentAgain,
         Self::DoubtStood,

@@ -130,6 +130,7 @@ pub(crate) enum Call {
     },
     Reassign {
         lane: usize,
+        from: usize,
         to: usize,
     },
     Halt(Halt),
@@ -329,7 +330,7 @@ impl Store {
                 lane.settle(&Mutant::settle(mutant, lane, settlements, sent_ms));
                 Answer::Settled
             }
-            Call::Reassign { lane, to } => {
+            Call::Reassign { lane, to, .. } => {
                 self.lanes[*lane].number = *to;
                 Answer::Reassigned
             }

@@ -37,8 +37,8 @@ pub(super) enum Task {
     Sweep(BTreeSet<usize>),
     /// Put in doubt what a lost owner was sending in a lane.
     Adopt(usize),
-    /// Give a lane that is at rest another number.
-    Reassign(usize, usize),
+    /// Give a lane that is at rest another number than this.
+    Reassign(usize, usize, usize),
 }
 
 impl World {
@@ -71,7 +71,7 @@ impl World {
         let call = match task {
             Task::Look | Task::Sweep(_) => Call::Look,
             Task::Adopt(lane) => Call::Sweep { lane: *lane, token, run },
-            Task::Reassign(lane, to) => Call::Reassign { lane: *lane, to: *to },
+            Task::Reassign(lane, from, to) => Call::Reassign { lane: *lane, from: *from, to: *to },
         };
         self.call(at, call);
     }
@@ -289,9 +289,9 @@ impl World {
     pub(super) fn on_dropped(&mut self, at: usize, lane: usize) {
         let node = &mut self.nodes[at];
         if let Some(to) = node.moving.remove(&lane)
-            && node.lanes.remove(&lane).is_some()
+            && let Some(from) = node.lanes.remove(&lane)
         {
-            self.add_task(at, Task::Reassign(lane, to));
+            self.add_task(at, Task::Reassign(lane, from, to));
         }
     }
 

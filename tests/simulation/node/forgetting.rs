@@ -3,10 +3,10 @@
 //! changed is not forgotten here: a command that has ended cannot say it again.
 
 use carteiro::domain::record::Record;
-use carteiro::queue::replay::{Held, Last, Wrote};
+use carteiro::queue::replay::{Held, Last, Move, Wrote};
 use rand::RngExt;
 
-use super::{Node, Phase};
+use super::{Node, Phase, number_at};
 use crate::faults::Fault;
 use crate::mutants::Mutant;
 use crate::plan::{CHUNK, Chaos, Deed, hashes_of, tag_of};
@@ -109,6 +109,16 @@ impl World {
         self.nodes[at].epoch = self.store.epoch;
         if self.mutant == Some(Mutant::ForgottenStaysForgotten) {
             return true;
+        }
+        let moves: Vec<(usize, usize, usize)> = again
+            .moves()
+            .map(|(lane, Move { from, to, .. })| (lane_at(lane), number_at(from), number_at(to)))
+            .collect();
+        for (lane, from, to) in moves {
+            if self.store.lanes[lane].number == from {
+                self.tally.fault(Fault::MovedAgain);
+                self.store.lanes[lane].number = to;
+            }
         }
         for batch in batches {
             let lane = lane_at(batch.lane);

@@ -4,12 +4,13 @@
 use std::rc::Rc;
 
 use carteiro::clock::WallMs;
+use carteiro::domain::campaign::Priority;
 use carteiro::domain::contact::RESERVED_MAX;
 use carteiro::domain::record::{Record, Settlement, State};
 use carteiro::policy::contacts::{Hold, Rule};
 use carteiro::policy::shard::{Held, Input, Message};
 use carteiro::queue::lane::Standing;
-use carteiro::queue::replay::Wrote;
+use carteiro::queue::replay::{Move, Wrote};
 use carteiro::sender::contacts::not_taken;
 use rand::RngExt;
 
@@ -187,7 +188,13 @@ impl World {
             }
             (Call::LastRun { .. }, Answer::LastRun(left)) => self.on_last_run(at, left),
             (Call::Look, Answer::Look(seen)) => self.on_view(at, &seen),
-            (Call::Reassign { lane, to }, _) => self.on_reassigned(at, *lane, *to),
+            (Call::Reassign { lane, from, to }, _) => {
+                let numbers = [from, to].map(|number| self.numbers[*number].clone());
+                let [from, to_id] = numbers;
+                let order = Move { from, to: to_id, priority: Priority::Normal };
+                self.nodes[at].kept(self.now, *lane, Wrote::Moved(order));
+                self.on_reassigned(at, *lane, *to);
+            }
             (_, _) => {}
         }
     }
