@@ -8,9 +8,10 @@
 --         7 and on: the tokens under which the lane was the caller's lately, at most 16
 -- RETURNS {'ok', written, messages beyond the lane's end} · {'differs'}: the log holds another chunk there · {'missing'}: the lane ends before that chunk, or is
 --         not there
--- INVARIANT a record only moves forward: what is as new as what is said, or newer, stays as it is. Untouched messages that
---         are passed over become due, so none is left out.
-local meta = redis.call('HMGET', KEYS[1], 'tok', 'n', 'next', 'req')
+-- INVARIANT a record only moves forward: what is as new as what is said, or newer, stays as it is, also where somebody
+--         gave back what the next owner claimed again. Untouched messages that are passed over become due, so none is left
+--         out. 'said' only grows.
+local meta = redis.call('HMGET', KEYS[1], 'tok', 'n', 'next', 'req', 'said')
 if not meta[2] then return {'missing'} end
 if #ARGV[6] % 16 ~= 0 or #ARGV[6] > 16000 or #ARGV > 22 then return redis.error_reply('ERR replay: malformed arguments') end
 if ARGV[4] ~= '' then
@@ -20,10 +21,15 @@ if ARGV[4] ~= '' then
   if not entry[1] or string.sub(entry[1][2][2], -4) ~= ARGV[4] then return {'differs'} end
 end
 local n, following, ours = tonumber(meta[2]), tonumber(meta[3] or 0), false
--- The caller may have adopted it anew, and this Redis may have forgotten that, with what was done under the new token.
-for at = 7, #ARGV do ours = ours or tonumber(meta[1] or 0) == tonumber(ARGV[at]) end
+-- The lane may have been adopted anew, by the caller or by another, and this Redis may have forgotten that: the newest token
+-- that anybody said is that of its last owner. What somebody before gave back may be claimed by that one.
+local token, known = tonumber(meta[1] or 0), tonumber(meta[5] or 0)
+local newest = math.max(token, known)
+for at = 7, #ARGV do newest = math.max(newest, tonumber(ARGV[at])) end
+for at = 7, #ARGV do ours = ours or tonumber(ARGV[at]) == newest end
+if newest > math.max(token, known) then redis.call('HSET', KEYS[1], 'said', string.format('%.0f', newest)) end
 -- A later request was heard here: what was given back may have been claimed again.
-local forgot_release = ours and tonumber(meta[4] or 0) < tonumber(ARGV[1])
+local forgot_release = ours and (token < newest or tonumber(meta[4] or 0) < tonumber(ARGV[1]))
 local time = redis.call('TIME')
 local now = string.format('%.0f', tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000))
 local deltas, written, highest, beyond = {}, 0, -1, 0

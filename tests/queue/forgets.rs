@@ -219,6 +219,33 @@ async fn what_redis_forgot_is_written_again_by_one_who_has_nothing_more_to_ask()
 }
 
 #[tokio::test]
+async fn what_the_next_owner_claimed_again_is_not_given_back_by_the_one_before() {
+    for the_next_says_first in [true, false] {
+        let mut lab = Lab::start().await;
+        lab.lane(id(0), 10).await;
+        // All that Redis has: the first owner claims. That it gave back, and that the next one adopted and claimed, is forgotten.
+        lane::claim(&mut lab.redis, id(0), (1, 1), NOW_MS, (1, 0)).await.unwrap();
+        let claimed = |token| Wrote::Claimed { token, messages: vec![(0, 1, 0)], chunks: Vec::new() };
+        let released = Wrote::Released { token: 1, request: 2, messages: vec![(0, 1)] };
+        let recent = |all: Vec<Wrote>| {
+            let mut recent = Recent::new(Duration::from_secs(60));
+            all.into_iter().for_each(|wrote| recent.push(clock::mono(), id(0), wrote));
+            recent
+        };
+        let mut both = vec![recent(vec![claimed(5)]), recent(vec![claimed(1), released])];
+        if !the_next_says_first {
+            both.reverse();
+        }
+        for one in &both {
+            one.again().replay(&mut lab.redis, NOW_MS).await.unwrap();
+        }
+        let after = stored(&mut lab.redis, id(0)).await;
+        assert_eq!((after.records[0].state, after.records[0].generation), (State::Sending, 1));
+        assert!(after.retry.is_empty(), "nobody may claim it beside the one who sends it");
+    }
+}
+
+#[tokio::test]
 async fn a_lane_whose_move_was_forgotten_is_moved_again_unless_it_went_elsewhere() {
     let mut lab = Lab::start().await;
     lab.lane(id(0), 10).await;

@@ -57,6 +57,8 @@ pub(crate) struct LaneModel {
     /// Whose claims are sending: run and token.
     by: Option<(u64, u64)>,
     part: bool,
+    /// The newest token that somebody said of it after it was forgotten.
+    said: u64,
     asked: (u32, u32),
     asked_due: Vec<u32>,
     tag: Option<(u64, u32)>,
@@ -354,8 +356,10 @@ impl LaneModel {
 
     /// Writes again what was forgotten. How many records were behind.
     pub(crate) fn replay(&mut self, batch: &Batch, now_ms: u64) -> u32 {
-        let ours = batch.tokens.contains(&self.token);
-        let forgot_release = ours && self.request < batch.request;
+        let newest = batch.tokens.iter().copied().fold(self.token.max(self.said), u64::max);
+        let ours = batch.tokens.contains(&newest);
+        let forgot_release = ours && (self.token < newest || self.request < batch.request);
+        self.said = self.said.max(newest);
         let (mut written, mut end) = (0, 0);
         for &(index, last) in &batch.messages {
             let Some(record) = self.at(index) else { continue };

@@ -55,7 +55,7 @@ pub struct Batch {
     /// Their lane.
     pub lane: LaneId,
     /// The tokens under which the lane was ours lately. Redis may have forgotten that it was adopted anew, and what was given
-    /// back after that: under each of them nobody else has touched it.
+    /// back after that: it notes the newest that anybody says, and who has that one is its last owner.
     pub tokens: Vec<u64>,
     /// The last request that gave something back.
     pub request: u64,
