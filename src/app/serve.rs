@@ -340,6 +340,7 @@ fn shards(
             redis: redis.clone(),
             timeouts: store.timeouts,
             token,
+            grace: config.ownership.lease,
             installation: name.clone(),
             max_chunks: config.sender.max_chunks,
             stops: stops.list.clone(),

@@ -12,10 +12,17 @@ use crate::config::Config;
 use crate::domain::ids::{LaneId, MessageId};
 use crate::domain::record::State;
 use crate::journal::{JournalError, Witness};
-use crate::queue::{QueueError, campaigns, claims as standing, lane};
+use crate::queue::connection::Connection;
+use crate::queue::{QueueError, campaigns, claims as standing, lane, owner};
 
 /// Claims looked at, at most: far more than can be in flight. Beyond it something else is wrong, and all stay in doubt.
 const CLAIMS_MAX: usize = 1_000_000;
+
+/// Messages with their generations.
+type Claimed = HashSet<(MessageId, u8)>;
+
+/// Token and last request of each lane.
+type Requests = BTreeMap<LaneId, (u64, u64)>;
 
 /// Why it could not be found out.
 #[derive(Debug, thiserror::Error)]
@@ -51,21 +58,15 @@ async fn find_and_release(store: &mut Store, config: &Config) -> Result<u64, Unb
     let installation = &store.installation.name;
     let Some(witness) = Witness::find(&config.journal.dir, installation)? else { return Ok(0) };
     let redis = &mut store.connection;
-    let seqs: Vec<_> = campaigns::list(redis).await?.into_iter().map(|(seq, _)| seq).collect();
-    let (mut claims, mut requests) = (HashSet::new(), BTreeMap::new());
-    for record in campaigns::read_all(redis, &seqs).await? {
-        let all: Vec<LaneId> =
-            (0..record.lanes()).map(|lane| LaneId { campaign: record.seq, lane }).collect();
-        let counters = lane::counters(redis, &all).await?;
-        for (id, _) in all.into_iter().zip(counters).filter(|(_, one)| one.of(State::Sending) > 0) {
-            let Some(claimed) = standing::of_run(redis, id, &witness.started.run).await? else { continue };
-            requests.insert(id, (claimed.token, claimed.request));
-            let one = |(index, generation)| (MessageId { lane: id, index }, generation);
-            claims.extend(claimed.sending.into_iter().map(one));
-            if claims.len() > CLAIMS_MAX {
-                return Ok(0);
-            }
-        }
+    let Some((mut claims, mut requests)) = claimed_by(redis, &witness.started.run).await? else {
+        return Ok(0);
+    };
+    let grace = owner::grace_left(redis, config.ownership.lease).await?;
+    if !claims.is_empty() && !grace.is_zero() {
+        // Who has had a lane since may have claims in it that this Redis forgot, under the same generations.
+        tracing::info!(?grace, "others may have to say what redis forgot");
+        tokio::time::sleep(grace).await;
+        (claims, requests) = claimed_by(redis, &witness.started.run).await?.unwrap_or_default();
     }
     if claims.is_empty() {
         return Ok(0);
@@ -89,4 +90,25 @@ async fn find_and_release(store: &mut Store, config: &Config) -> Result<u64, Unb
         }
     }
     Ok(released)
+}
+
+/// What a run has claimed, and token and last request of each lane; None: too much to be believed.
+async fn claimed_by(redis: &mut Connection, run: &str) -> Result<Option<(Claimed, Requests)>, QueueError> {
+    let seqs: Vec<_> = campaigns::list(redis).await?.into_iter().map(|(seq, _)| seq).collect();
+    let (mut claims, mut requests) = (Claimed::new(), Requests::new());
+    for record in campaigns::read_all(redis, &seqs).await? {
+        let all: Vec<LaneId> =
+            (0..record.lanes()).map(|lane| LaneId { campaign: record.seq, lane }).collect();
+        let counters = lane::counters(redis, &all).await?;
+        for (id, _) in all.into_iter().zip(counters).filter(|(_, one)| one.of(State::Sending) > 0) {
+            let Some(claimed) = standing::of_run(redis, id, run).await? else { continue };
+            requests.insert(id, (claimed.token, claimed.request));
+            let one = |(index, generation)| (MessageId { lane: id, index }, generation);
+            claims.extend(claimed.sending.into_iter().map(one));
+            if claims.len() > CLAIMS_MAX {
+                return Ok(None);
+            }
+        }
+    }
+    Ok(Some((claims, requests)))
 }

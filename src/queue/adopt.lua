@@ -6,11 +6,13 @@
 -- INVARIANT a token never goes back; nothing is claimed under a token before its sweep is over; what is sending was
 --         claimed by the run in `by`, if that names the token, too, and unless `part` is set.
 local token, from = tonumber(ARGV[1]), tonumber(ARGV[2])
-local meta = redis.call('HMGET', KEYS[1], 'tok', 'n', 'next', 's1', 'num', 'by')
-local theirs = tonumber(meta[1] or 0)
-if token < theirs then return {'token', meta[1]} end
+local meta = redis.call('HMGET', KEYS[1], 'tok', 'n', 'next', 's1', 'num', 'by', 'said')
+local last = tonumber(meta[1] or 0)
+-- Somebody may have said that it was his under a token that this Redis forgot (replay.lua).
+local theirs = math.max(last, tonumber(meta[7] or 0))
+if token < theirs then return {'token', string.format('%.0f', theirs)} end
 local sending, n, swept, upto = tonumber(meta[4] or 0), tonumber(meta[2] or 0), 0, -1
-if token > theirs then
+if token > last then
   redis.call('HSET', KEYS[1], 'tok', ARGV[1], 'req', 0, 'ask', '0:0', 'by', ARGV[5] .. ':' .. ARGV[1])
   -- Until the sweep is over some are of another run, unless all were of this one already.
   local again = meta[6] and meta[6] == ARGV[5] .. ':' .. meta[1]

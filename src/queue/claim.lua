@@ -5,13 +5,14 @@
 --         6 reason of a message that was claimed too often
 -- RETURNS {'ok', first, count, others, next due or -1, messages in the lane}: `count` untouched messages from
 --         `first` (attempt 0, generation 1) and `others` as 8 bytes each: index (u32), record after the claim
---         {'token', theirs}: another owner has a newer token · {'stale', last}: a later request was seen
+--         {'token', theirs}: another owner has a newer token, or said so (replay.lua) · {'stale', last}: a later request was seen
 --         {'gone'}: this Redis has never heard of the lane
 -- INVARIANT a record becomes sending once per claim; the last request asked again answers what is still sending.
 local token, request, now = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local meta = redis.call('HMGET', KEYS[1], 'tok', 'req', 'n', 'next', 'ask')
+local meta = redis.call('HMGET', KEYS[1], 'tok', 'req', 'n', 'next', 'ask', 'said')
 if not meta[1] then return {'gone'} end
 if tonumber(meta[1]) ~= token then return {'token', meta[1]} end
+if tonumber(meta[6] or 0) > token then return {'token', meta[6]} end
 local last, n, following = tonumber(meta[2] or 0), tonumber(meta[3] or 0), tonumber(meta[4] or 0)
 if request < last then return {'stale', last} end
 

@@ -41,10 +41,11 @@ pub async fn of_run(
 ) -> Result<Option<Claims>, QueueError> {
     let keys = LaneKeys::new(lane);
     let mut call = redis::cmd("HMGET");
-    call.arg(&keys.meta).arg(&["tok", "by", "part", "req"]);
-    type Reply = (Option<u64>, Option<String>, Option<u8>, Option<u64>);
-    let (token, by, part, request): Reply = call.query_async(connection).await?;
-    let Some(token) = token.filter(|token| by == Some(format!("{run}:{token}")) && part.is_none()) else {
+    call.arg(&keys.meta).arg(&["tok", "by", "part", "req", "said"]);
+    type Reply = (Option<u64>, Option<String>, Option<u8>, Option<u64>, Option<u64>);
+    let (token, by, part, request, said): Reply = call.query_async(connection).await?;
+    let ours = |token: &u64| by == Some(format!("{run}:{token}")) && said.is_none_or(|said| said <= *token);
+    let Some(token) = token.filter(|token| ours(token) && part.is_none()) else {
         return Ok(None);
     };
     let (mut sending, mut from) = (Vec::new(), 0);

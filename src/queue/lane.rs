@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::connection::Connection;
-use redis::{FromRedisValue, Value, from_redis_value};
+use redis::{AsyncCommands as _, FromRedisValue, Value, from_redis_value};
 
 use super::keys::LaneKeys;
 use super::{QueueError, claims, script};
@@ -170,6 +170,11 @@ pub async fn adopt(
             return Ok(Adopted { standing, in_doubt, number });
         }
     }
+}
+
+/// The token under which a lane was last adopted; None: it never was, as far as this Redis knows.
+pub async fn token(connection: &mut Connection, lane: LaneId) -> Result<Option<u64>, QueueError> {
+    Ok(connection.hget(LaneKeys::new(lane).meta, "tok").await?)
 }
 
 /// Claims up to `fresh` untouched and `due` due messages.

@@ -14,7 +14,7 @@ use super::client::Client;
 use super::connection::Connection;
 use super::guard::Guard;
 use super::replay::{Recent, Replayed, Wrote};
-use crate::clock;
+use crate::clock::{self, Mono};
 use crate::domain::ids::LaneId;
 
 /// First and longest pause between two tries.
@@ -57,6 +57,8 @@ struct Inner {
     watching: Cell<bool>,
     /// Rows that could not be put in their places again.
     lost: Cell<u64>,
+    /// When it was last noticed that Redis is another one.
+    another_at: Cell<Option<Mono>>,
     changed: Notify,
     /// Told when Redis goes and comes, and every trouble by its kind.
     tell: Box<dyn Fn(LinkNews)>,
@@ -95,6 +97,7 @@ impl Link {
             servers: RefCell::default(),
             watching: Cell::new(false),
             lost: Cell::new(0),
+            another_at: Cell::new(None),
             client,
             timeouts,
             connection: RefCell::new(None),
@@ -174,6 +177,12 @@ impl Link {
             }
         }
         self.inner.watching.set(false);
+    }
+
+    /// When it was last noticed that Redis is another one, or began anew: others who wrote to it may not have said again yet
+    /// what it forgot.
+    pub fn another_at(&self) -> Option<Mono> {
+        self.inner.another_at.get()
     }
 
     /// Waits until more chunks can be kept.
@@ -282,6 +291,7 @@ impl Inner {
         if known != servers && !known.is_empty() {
             // Until it is done they are still another's.
             self.servers.replace(known);
+            self.another_at.set(Some(clock::mono()));
             let patience = clock::mono().after(CHUNKS_AWAITED.0);
             loop {
                 let again = recent.borrow().again();

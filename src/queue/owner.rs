@@ -196,6 +196,13 @@ pub async fn beat(connection: &mut Connection, beat: &Beat<'_>) -> Result<Renewa
     Ok(Renewal::Kept(Kept { token, next_end, now, taken, revision, snapshot }))
 }
 
+/// How long others still have, after a failover, to say what this Redis forgot of them: at most a lease.
+pub async fn grace_left(connection: &mut Connection, lease: Duration) -> Result<Duration, QueueError> {
+    let mut call = script::GRACE.prepare_invoke();
+    call.key(keys::OWN).key(keys::OWN_NODES).arg(millis(lease));
+    Ok(Duration::from_millis(script::run_alone(connection, &call).await?))
+}
+
 /// Every node whose lease runs, and every owned number.
 pub async fn division(connection: &mut Connection) -> Result<(Snapshot, u64), QueueError> {
     let mut pipeline = redis::pipe();

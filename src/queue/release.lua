@@ -5,8 +5,9 @@
 -- RETURNS {'ok' or 'stale', released, messages, first never claimed, next due or -1} · {'token', theirs}
 -- INVARIANT only a record that is sending under this generation changes; the untouched tail becomes untouched again.
 local token, request = tonumber(ARGV[1]), tonumber(ARGV[2])
-local meta = redis.call('HMGET', KEYS[1], 'tok', 'req', 'next', 'n')
+local meta = redis.call('HMGET', KEYS[1], 'tok', 'req', 'next', 'n', 'said')
 if tonumber(meta[1] or 0) ~= token then return {'token', meta[1] or ''} end
+if tonumber(meta[5] or 0) > token then return {'token', meta[5]} end
 local following, released = tonumber(meta[3] or 0), 0
 local function answer(word)
   local entry = redis.call('ZRANGE', KEYS[3], 0, 0, 'WITHSCORES')

@@ -43,6 +43,7 @@ scripts! {
     REINDEX = "reindex.lua";
     RESOLVE = "resolve.lua";
     OWN = "own.lua";
+    GRACE = "grace.lua";
     EXPIRE = "expire.lua";
     BUDGET = "budget.lua";
     UNSENT = "unsent.lua";

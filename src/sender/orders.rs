@@ -15,6 +15,7 @@ use crate::domain::record::Settlement;
 use crate::policy::shard::{Input, LaneView, Message};
 use crate::queue::QueueError;
 use crate::queue::codec::{Chunk, Unpacker};
+use crate::queue::connection::Connection;
 use crate::queue::lane::{self, Claimed, Standing};
 use crate::queue::link::Link;
 use crate::queue::replay::{Held, Wrote};
@@ -42,6 +43,8 @@ pub struct Orders {
     chunks: Rc<Chunks>,
     unpacker: Rc<RefCell<Unpacker>>,
     token: Rc<Cell<u64>>,
+    /// How long after a failover another process may not have said yet what Redis forgot of it.
+    grace: Duration,
     /// The token under which each lane was adopted: it stays the lane's until it is adopted anew.
     adopted: Rc<RefCell<HashMap<LaneId, u64>>>,
     /// Who is not to be written to.
@@ -62,17 +65,17 @@ pub enum Timed {
 }
 
 impl Orders {
-    /// Orders under this fencing token.
+    /// Orders under this fencing token. After a failover others have `grace` to say what Redis forgot of them.
     pub fn new(
         link: Link,
         chunks: Rc<Chunks>,
         unpacker: Unpacker,
-        token: u64,
+        (token, grace): (u64, Duration),
         (stops, contacts): (Stops, Contacts),
     ) -> Self {
         let (unpacker, token) = (Rc::new(RefCell::new(unpacker)), Rc::new(Cell::new(token)));
         let (adopted, admission) = (Rc::default(), Admission::default());
-        Self { link, chunks, unpacker, token, adopted, stops, contacts, admission }
+        Self { link, chunks, unpacker, token, grace, adopted, stops, contacts, admission }
     }
 
     /// Learns what a campaign is to the limits of its messages.
@@ -105,11 +108,29 @@ impl Orders {
     /// Adopts a lane.
     pub async fn adopt(&self, id: LaneId, sweep: bool) -> Input<Payload> {
         let token = self.token.get();
-        let adopted = self.link.call(async |redis| lane::adopt(redis, id, token, sweep).await).await;
+        let adopt = async |redis: &mut Connection| {
+            self.await_others(redis, id).await?;
+            lane::adopt(redis, id, token, sweep).await
+        };
+        let adopted = self.link.call(adopt).await;
         if adopted.is_ok() {
             self.adopted.borrow_mut().insert(id, token);
         }
         Input::Adopted(id, kept(id, adopted).map(|adopted| view(adopted.standing)))
+    }
+
+    /// A Redis that forgot that a lane became ours may have forgotten more of whoever had it before: until they have said it
+    /// again its messages may be under way.
+    async fn await_others(&self, redis: &mut Connection, id: LaneId) -> Result<(), QueueError> {
+        let Some(until) = self.link.another_at().map(|at| at.after(self.grace)) else { return Ok(()) };
+        if clock::mono() < until {
+            let ours = self.adopted.borrow().get(&id).copied();
+            if ours.is_none() || lane::token(redis, id).await? != ours {
+                tracing::info!(lane = %id, "others may have to say what redis forgot of it");
+                tokio::time::sleep_until(until.to_tokio()).await;
+            }
+        }
+        Ok(())
     }
 
     /// Claims messages that a number is to send, reads what they say, and asks the limits that are shared with others.

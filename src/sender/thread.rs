@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tokio::sync::mpsc::{self, UnboundedSender};
 
@@ -51,6 +52,8 @@ pub struct ShardStart {
     pub timeouts: Timeouts,
     /// First fencing token of the process; [`Event::Token`] brings newer ones.
     pub token: u64,
+    /// How long after a failover others have to say what Redis forgot of them.
+    pub grace: Duration,
     /// Name of the installation, part of every message's id.
     pub installation: String,
     /// Chunks kept at most.
@@ -120,7 +123,7 @@ fn driver(
     Driver {
         shard: start.shard,
         machine: Shard::new(start.config, start.seed),
-        orders: Orders::new(link, chunks, unpacker, start.token, limits),
+        orders: Orders::new(link, chunks, unpacker, (start.token, start.grace), limits),
         endpoint: Rc::new(start.endpoint),
         cloud: start.cloud,
         probes,

@@ -160,6 +160,29 @@ async fn after_a_failover_nobody_is_granted_anything_for_a_lease() {
 }
 
 #[tokio::test]
+async fn what_others_have_to_say_after_a_failover_is_awaited_where_there_are_others() {
+    let mut lab = Lab::start().await;
+    async fn left(lab: &mut Lab) -> Duration {
+        owner::grace_left(&mut lab.redis, owner::LEASE).await.unwrap()
+    }
+    let fail_over =
+        async |lab: &mut Lab| lab.redis.hset::<_, _, _, ()>(keys::OWN, "replid", "0").await.unwrap();
+    assert_eq!(left(&mut lab).await, Duration::ZERO, "nobody has ever been there");
+    join(&mut lab, "a").await;
+    assert_eq!(left(&mut lab).await, Duration::ZERO);
+    fail_over(&mut lab).await;
+    let first = left(&mut lab).await;
+    assert!(first > owner::LEASE / 2 && first <= owner::LEASE, "{first:?}");
+    // It is noted: whoever asks later waits no longer, and nothing is granted before.
+    assert!(left(&mut lab).await <= first);
+    assert!(take(&mut lab, "a", &["1"]).await.is_empty());
+    let () = lab.redis.hset(keys::OWN, "grace", 0).await.unwrap();
+    end_lease(&mut lab, "a").await;
+    fail_over(&mut lab).await;
+    assert_eq!(left(&mut lab).await, Duration::ZERO, "whoever was there is long dead");
+}
+
+#[tokio::test]
 async fn a_version_never_repeats_on_a_redis_that_forgot_it() {
     let mut lab = Lab::start().await;
     assert_eq!(campaigns::version(&mut lab.redis).await.unwrap(), 0);

@@ -55,6 +55,8 @@ pub(crate) enum Fault {
     AppendForgotten,
     /// A lane whose move it had forgotten was given its number again.
     MovedAgain,
+    /// A lane was not adopted before others had time to say what Redis forgot of it.
+    OthersAwaited,
     /// A release arrived when its message had been claimed again, or settled.
     ReleaseTooLate,
     /// A doubt was over, and its message is sent again.
@@ -77,7 +79,7 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
-    pub(crate) const ALL: [Self; 49] = [
+    pub(crate) const ALL: [Self; 50] = [
         Self::Killed,
         Self::KilledWithinATurn,
         Self::RestartedGracefully,
@@ -117,6 +119,7 @@ impl Fault {
         Self::WrittenAgain,
         Self::AppendForgotten,
         Self::MovedAgain,
+        Self::OthersAwaited,
         Self::ReleaseTooLate,
         Self::DoubtSentAgain,
         Self::DoubtStood,

@@ -41,7 +41,7 @@ use self::world::{NODES, World};
 const SEEDS: u64 = 400;
 
 /// Each deliberate defect must be found by so many.
-const DEFECT_SEEDS: u64 = 40;
+const DEFECT_SEEDS: u64 = 120;
 
 fn one(seed: u64, mutant: Option<Mutant>) -> Result<Tally, String> {
     World::new(seed, mutant).run()

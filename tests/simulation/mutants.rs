@@ -44,7 +44,7 @@ pub(crate) enum Mutant {
     ChunksAreNotAwaited,
     /// A number that Redis wrongly takes for ours is left as it is.
     StraysAreKept,
-    /// After a failover numbers are granted at once.
+    /// After a failover numbers are granted, and lanes adopted, at once.
     NoGrace,
     /// The clock of a doubt runs although no receipts come.
     DoubtClockNeverStands,
@@ -114,7 +114,7 @@ impl Mutant {
             Self::DoubtClockNeverStands => (ratios.server_error, ratios.webhook_lost) = (150, 900),
             Self::DoubtDoesNotWait => (ratios.server_error, ratios.webhook_late) = (150, 700),
             Self::BackTakesWhoWasCountedLater => {
-                (ratios.call_twice, ratios.pauses, ratios.closings) = (900, 10, 8)
+                (ratios.call_twice, ratios.pauses, ratios.journal_fulls) = (900, 16, 12)
             }
             Self::DoubtIsNoContact | Self::DoubtIsUncounted => {
                 (ratios.reply_lost, ratios.reset_after) = (200, 200)

@@ -249,7 +249,9 @@ impl World {
         match &self.nodes[at].last {
             Some(last) => {
                 let run = last.run;
-                self.call(at, Call::LastRun { run });
+                // Others may have to say what Redis forgot: who has had a lane since may have the same claims in it.
+                let grace_us = self.grace_ends().saturating_sub(self.now);
+                self.node_later(at, grace_us, NodeEvent::LastRun(run));
             }
             None => self.join(at),
         }
@@ -311,8 +313,9 @@ impl World {
         let node = &mut self.nodes[at];
         match output {
             Output::Adopt { lane, sweep } => {
-                let (token, run) = (node.token, node.journal.run);
-                self.call(at, Call::Adopt { lane: lane_at(lane), token, sweep, run });
+                let (token, run, lane) = (node.token, node.journal.run, lane_at(lane));
+                let known = node.adopted[lane];
+                self.call(at, Call::Adopt { lane, token, sweep, run, known });
             }
             Output::Claim { lane, number, request, fresh, due, .. } => {
                 let (lane, token) = (lane_at(lane), node.token_of(lane_at(lane)));
@@ -461,6 +464,7 @@ impl World {
             }
             NodeEvent::MoveLane(lane, to) => self.move_lane(at, lane, to),
             NodeEvent::Leave => self.leave(at),
+            NodeEvent::LastRun(run) => self.call(at, Call::LastRun { run }),
             NodeEvent::Doubts => self.look_at_doubts(at),
             NodeEvent::Touch => self.call(at, Call::Ping),
             NodeEvent::Seen(seen) => self.tell_all(at, &seen),

@@ -95,6 +95,8 @@ pub(crate) enum Call {
         token: u64,
         sweep: bool,
         run: u64,
+        /// The token under which the process had it.
+        known: Option<u64>,
     },
     /// The same, by control, for a lane whose last owner was lost.
     Sweep {
@@ -302,7 +304,7 @@ impl Store {
         match call {
             Call::Beat(call) => Answer::Beat(self.own.beat(now_us, &call.beat())),
             Call::Look => Answer::Look(Box::new(self.view())),
-            Call::Adopt { lane, token, sweep, run } => {
+            Call::Adopt { lane, token, sweep, run, .. } => {
                 let lane = &mut self.lanes[*lane].lane;
                 let sweep = *sweep && mutant != Some(Mutant::AdoptLeavesSending);
                 Answer::Adopted(lane.adopt(*token, sweep, *run).map(|_| lane.standing()))

@@ -66,6 +66,8 @@ pub(crate) enum NodeEvent {
     CloseIdle,
     MoveLane(usize, usize),
     Leave,
+    /// Looks what the last run left.
+    LastRun(u64),
     /// Looks at messages in doubt.
     Doubts,
     /// Hears whether Redis is another one.

@@ -77,6 +77,11 @@ impl LaneModel {
         Standing { count: self.count(), next: self.next, next_due_ms }
     }
 
+    /// The newest token under which anybody has it, or said so.
+    pub(crate) fn newest(&self) -> u64 {
+        self.token.max(self.said)
+    }
+
     pub(crate) fn count(&self) -> u32 {
         u32::try_from(self.records.len()).unwrap()
     }
@@ -118,7 +123,7 @@ impl LaneModel {
 
     /// Makes it the lane of `run` under `token`. How many were put in doubt.
     pub(crate) fn adopt(&mut self, token: u64, sweep: bool, run: u64) -> Result<u32, Refused> {
-        if token < self.token {
+        if token < self.newest() {
             return Err(Refused::Fenced);
         }
         if token > self.token {
@@ -147,7 +152,7 @@ impl LaneModel {
         now_ms: u64,
         (fresh, due): (usize, usize),
     ) -> Result<Vec<(u32, Record)>, Refused> {
-        if token != self.token {
+        if (token, token) != (self.token, self.newest()) {
             return Err(Refused::Fenced);
         }
         if request < self.request {
@@ -219,7 +224,7 @@ impl LaneModel {
         now_ms: u64,
         messages: &[(u32, u8)],
     ) -> Result<bool, Refused> {
-        if token != self.token {
+        if (token, token) != (self.token, self.newest()) {
             return Err(Refused::Fenced);
         }
         if request <= self.request {
@@ -356,7 +361,7 @@ impl LaneModel {
 
     /// Writes again what was forgotten. How many records were behind.
     pub(crate) fn replay(&mut self, batch: &Batch, now_ms: u64) -> u32 {
-        let newest = batch.tokens.iter().copied().fold(self.token.max(self.said), u64::max);
+        let newest = batch.tokens.iter().copied().fold(self.newest(), u64::max);
         let ours = batch.tokens.contains(&newest);
         let forgot_release = ours && (self.token < newest || self.request < batch.request);
         self.said = self.said.max(newest);
@@ -404,7 +409,7 @@ impl LaneModel {
     /// What a run is sending; None: some of it may be another's.
     pub(crate) fn claims_of(&self, run: u64) -> Option<Claims> {
         use carteiro::domain::receipt::flags::{NOW_FAILED, NOW_REACHED};
-        if self.by != Some((run, self.token)) || self.part {
+        if self.by != Some((run, self.token)) || self.part || self.token < self.newest() {
             return None;
         }
         let unheard =

@@ -28,7 +28,6 @@ use crate::app::store::Store;
 use crate::clock::{self, WallMs};
 use crate::cloud::manage::Manage;
 use crate::config::Config;
-use crate::domain::calendar::Speed;
 use crate::domain::campaign::Campaign;
 use crate::intake::campaign_file;
 use crate::intake::lanes::{HashKey, Lanes};
@@ -143,8 +142,7 @@ pub async fn run(args: &PlanArgs, context: &Context) -> Result<Exit, CliError> {
     let expected = campaign.expected.unwrap_or(scanned.rows).max(scanned.new);
     let memory_bytes = scanned.memory_bytes(expected);
     let (numbers, pace_per_s) = pace(&campaign, &context.config);
-    let speed = Speed { rate_per_s: pace_per_s, people: people.as_ref().map(People::budget) };
-    let ahead = Ahead::new(&campaign, &context.config, &scanned.states, speed, from);
+    let ahead = Ahead::new(&campaign, &context.config, &scanned.states, (pace_per_s, people.as_ref()), from);
     let plan = Plan {
         campaign,
         scanned,

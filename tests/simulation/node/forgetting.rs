@@ -80,6 +80,13 @@ impl World {
         self.load_behind = false;
     }
 
+    /// Until then others may have to say what Redis forgot.
+    pub(super) fn grace_ends(&self) -> u64 {
+        let lease_us = u64::try_from(self.lease.as_micros()).unwrap();
+        let forgot_at = self.forgot_at.filter(|_| self.mutant != Some(Mutant::NoGrace));
+        forgot_at.map_or(0, |then| then + lease_us + SECOND_US)
+    }
+
     pub(crate) fn is_synced(&self, at: usize) -> bool {
         self.nodes[at].epoch == self.store.epoch
     }

@@ -74,25 +74,17 @@ impl World {
             }
             return;
         }
+        if let Call::Adopt { lane, known, .. } = call
+            && self.now < self.grace_ends()
+            && Some(self.store.lanes[*lane].lane.token) != *known
+        {
+            self.tally.fault(Fault::OthersAwaited);
+            let until = self.grace_ends();
+            let again = id.map(|id| Event::Node(at, life, NodeEvent::Again(id)));
+            return again.into_iter().for_each(|again| self.at(until, again));
+        }
+        self.count_late(call);
         let version = self.store.version;
-        let asked_again = |lane: &usize, token: u64, request: u64| {
-            let lane = &self.store.lanes[*lane].lane;
-            lane.token == token && lane.request == request
-        };
-        if let Call::Claim { lane, token, request, .. } = call
-            && asked_again(lane, *token, *request)
-        {
-            self.tally.fault(Fault::ClaimAskedAgain);
-        }
-        if let Call::Release { lane, messages, .. } = call
-            && messages.iter().any(|one| self.store.is_another_claim(*lane, *one))
-        {
-            self.tally.fault(Fault::ReleaseTooLate);
-        }
-        if let Call::Uncount { counted, .. } = call {
-            let late = self.store.budget.is_too_late(self.now, counted);
-            self.tally.fault(if late { Fault::UncountedTooLate } else { Fault::Uncounted });
-        }
         let answer = self.store.run(call, sent_ms, self.now, id.is_none());
         if let Call::Adopt { lane, .. }
         | Call::Sweep { lane, .. }
@@ -118,6 +110,28 @@ impl World {
             (self.rng.random_range(100..1_500), NodeEvent::Answer(id, Box::new(answer)))
         };
         self.later(wait, Event::Node(at, life, event));
+    }
+
+    /// Counts what is asked again, or too late.
+    fn count_late(&mut self, call: &Call) {
+        match call {
+            Call::Claim { lane, token, request, .. } => {
+                let lane = &self.store.lanes[*lane].lane;
+                if lane.token == *token && lane.request == *request {
+                    self.tally.fault(Fault::ClaimAskedAgain);
+                }
+            }
+            Call::Release { lane, messages, .. }
+                if messages.iter().any(|one| self.store.is_another_claim(*lane, *one)) =>
+            {
+                self.tally.fault(Fault::ReleaseTooLate);
+            }
+            Call::Uncount { counted, .. } => {
+                let late = self.store.budget.is_too_late(self.now, counted);
+                self.tally.fault(if late { Fault::UncountedTooLate } else { Fault::Uncounted });
+            }
+            _ => {}
+        }
     }
 
     pub(super) fn on_failed(&mut self, at: usize, id: u32) {

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::super::super::output::{Output, Paint, count, counted};
 use super::super::hours::{calendar, local};
+use super::people::People;
 use crate::config::{Config, calendars};
 use crate::domain::area::CalendarClass;
 use crate::domain::calendar::{Outlook, Speed, Week, outlook};
@@ -39,7 +40,7 @@ impl Ahead {
         campaign: &Campaign,
         config: &Config,
         states: &States,
-        speed: Speed,
+        (rate_per_s, people): (Option<f64>, Option<&People>),
         from: Timestamp,
     ) -> Option<Self> {
         let rules = calendars::builtin().ok().filter(|_| config.calendar.enforce)?;
@@ -49,6 +50,7 @@ impl Ahead {
         let validity = SignedDuration::try_from(campaign.validity).unwrap_or(SignedDuration::MAX);
         let aged = from.checked_add(validity).unwrap_or(Timestamp::MAX);
         let expires = campaign.valid_until.map_or(aged, |end| end.min(aged));
+        let speed = Speed { rate_per_s, people: people.map(People::budget) };
         let outlook = outlook(&rules, &calendar, &left, speed, (from, expires));
         let week = |(class, rows)| (class, rows, rules.week(&calendar, class));
         let brasilia = calendar.fixed().map(ToString::to_string).collect();
