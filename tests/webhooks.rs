@@ -15,7 +15,9 @@ use carteiro::domain::campaign::CampaignState;
 use carteiro::domain::ids::{CampaignSeq, LaneId, NumberId};
 use carteiro::domain::person::Phone;
 use carteiro::domain::record::{RECORD_BYTES, Record, Settlement, State};
-use carteiro::http::webhooks::{BYTES_IN_FLIGHT_MAX, News, PATH, SIGNATURE, Webhooks, WebhooksStart};
+use carteiro::http::webhooks::{
+    BYTES_IN_FLIGHT_MAX, Meaning, News, PATH, SIGNATURE, Webhooks, WebhooksStart,
+};
 use carteiro::metrics::Metrics;
 use carteiro::policy::classify::ErrorTable;
 use carteiro::policy::stop_words::StopWords;
@@ -33,6 +35,7 @@ use redis::AsyncCommands;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 
 const APP_SECRET: &str = "the secret of the app";
 const NUMBER: &str = "201";
@@ -109,8 +112,11 @@ impl Place {
             redis: client,
             timeouts,
             installation: "abc".to_owned(),
-            table: Arc::new(ErrorTable::builtin()),
-            words: Arc::new(StopWords::builtin()),
+            meaning: watch::channel(Meaning {
+                table: Arc::new(ErrorTable::builtin()),
+                words: Arc::new(StopWords::builtin()),
+            })
+            .1,
             stops: Arc::new(StopList::new((1, 2), 0)),
             time_scale: 1,
             metrics: metrics.clone(),

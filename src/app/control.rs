@@ -24,8 +24,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::{Notify, watch};
 
 use self::division::Standing;
 use super::catalog::{Catalog, Known};
@@ -37,6 +37,7 @@ use crate::config::{Config, NumberConfig};
 use crate::domain::campaign::CampaignState;
 use crate::domain::ids::{CampaignSeq, LaneId, NumberId};
 use crate::domain::record::State;
+use crate::http::webhooks::Meaning;
 use crate::intake::lanes::Lanes;
 use crate::metrics::{Metrics, NumberMetrics};
 use crate::policy::classify::ErrorTable;
@@ -78,6 +79,8 @@ pub(super) struct Control {
     pub(super) shards: Vec<ShardHandle>,
     pub(super) reports: UnboundedReceiver<Report>,
     pub(super) table: std::sync::Arc<ErrorTable>,
+    /// What webhooks go by.
+    pub(super) meaning: watch::Sender<Meaning>,
     pub(super) metrics: std::sync::Arc<Metrics>,
     /// Told whenever something was announced.
     pub(super) announced: Rc<Notify>,

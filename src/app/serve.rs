@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use futures_util::StreamExt as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::Notify;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
+use tokio::sync::{Notify, watch};
 use tokio::task::{JoinHandle, LocalSet};
 use tokio::time::timeout;
 
@@ -25,7 +25,7 @@ use crate::clock;
 use crate::cloud::endpoint::{Endpoint, EndpointError};
 use crate::config::calendars::CalendarsError;
 use crate::config::{Config, LoadOptions};
-use crate::http::webhooks::{Webhooks, WebhooksStart};
+use crate::http::webhooks::{Meaning, Webhooks, WebhooksStart};
 use crate::http::{self, HttpError, HttpState, Readiness};
 use crate::journal::{self, Journal, JournalError, Keeper};
 use crate::limits;
@@ -266,7 +266,8 @@ impl Serving {
             announced.clone(),
             ownership.clone(),
         )));
-        let webhooks = webhooks(&config, &common, &table, &metrics)?;
+        let (meaning, heard) = watch::channel(meaning(&config, &table)?);
+        let webhooks = webhooks(&config, &common, heard, &metrics)?;
         let watcher = store.server.take().map(watch);
         let control = Control {
             ownership: ownership.clone(),
@@ -277,6 +278,7 @@ impl Serving {
             shards,
             reports: incoming,
             table,
+            meaning,
             metrics,
             announced,
             ready: Box::new(move |ready| {
@@ -354,11 +356,15 @@ fn shards(
     (0..config.sender.shards.max(1)).map(start).collect()
 }
 
+fn meaning(config: &Config, table: &Arc<ErrorTable>) -> Result<Meaning, ServeError> {
+    Ok(Meaning { table: table.clone(), words: Arc::new(stop_words(config)?) })
+}
+
 /// Takes webhooks, if the configuration says where.
 fn webhooks(
     config: &Config,
     &Common { store, redis, journal, stops, .. }: &Common<'_>,
-    table: &Arc<ErrorTable>,
+    meaning: watch::Receiver<Meaning>,
     metrics: &Arc<Metrics>,
 ) -> Result<Option<Webhooks>, ServeError> {
     let (Some(listen), Some(verify_token)) = (config.webhooks.listen, &config.webhooks.verify_token) else {
@@ -372,8 +378,7 @@ fn webhooks(
         redis: redis.clone(),
         timeouts: store.timeouts,
         installation: store.installation.name.clone(),
-        table: table.clone(),
-        words: Arc::new(stop_words(config)?),
+        meaning,
         stops: stops.list.clone(),
         time_scale: config.time_scale,
         metrics: metrics.clone(),

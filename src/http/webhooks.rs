@@ -31,7 +31,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use futures_util::StreamExt as _;
-use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use self::intake::{Delivery, Intake};
@@ -84,6 +84,15 @@ pub struct News {
 /// Where news go besides Redis, in batches: the journal.
 pub type Sink = Box<dyn Fn(News) + Send>;
 
+/// What is meant by what Meta and people say.
+#[derive(Clone, Debug)]
+pub struct Meaning {
+    /// What failures mean.
+    pub table: Arc<ErrorTable>,
+    /// What people write to hear no more.
+    pub words: Arc<StopWords>,
+}
+
 /// Everything that webhooks are started with.
 pub struct WebhooksStart {
     /// Where to listen.
@@ -100,10 +109,8 @@ pub struct WebhooksStart {
     pub timeouts: Timeouts,
     /// Name of the installation: receipts of another are ignored.
     pub installation: String,
-    /// What failures mean.
-    pub table: Arc<ErrorTable>,
-    /// What people write to hear no more.
-    pub words: Arc<StopWords>,
+    /// What is meant, as of now.
+    pub meaning: watch::Receiver<Meaning>,
     /// The stop list of this process.
     pub stops: Arc<StopList>,
     /// Every wait is divided by this.

@@ -1,11 +1,13 @@
-//! SIGHUP: the running engine takes over tokens, numbers, rates and the error table, or refuses them and goes on.
+//! SIGHUP: the running engine takes over tokens, numbers, rates, the error table and stop words, or refuses them and goes on.
 
 use std::os::unix::fs::PermissionsExt as _;
 
 use nix::sys::signal::Signal;
 
+use crate::hooks::telling;
 use crate::pace::within_pace;
 use crate::rig::{ACCOUNT, Rig, Serve, get, plan, sim, wait_until};
+use crate::stopping::says;
 
 const OLD: &str = "EAAsecretTokenOfTheTest.old";
 const NEW: &str = "EAAsecretTokenOfTheTest.new";
@@ -166,5 +168,33 @@ fn a_changed_error_table_decides_about_the_next_reply() {
     wait_until("it is halted", || serve.says("halted until an operator resumes it"));
     wait_until("nothing is in flight", || rig.count("a", "sending") == 0);
     assert!(rig.count("a", "queued") > 100, "{}", rig.status("a"));
+    serve.stop();
+}
+
+#[test]
+fn changed_stop_words_are_heard_without_a_restart() {
+    let rig = telling(1, "50/s", "", |_| ());
+    let own = include_str!("../../config/stop_words.toml");
+    let words = rig.path("words.toml");
+    std::fs::write(&words, own).unwrap();
+    let serve = rig.serve_as("a", &["--set", &format!("stops.words_file={}", words.display())]);
+    rig.ready("a", "", 0, 10);
+    let stops = || rig.json(&["stop", "list"], 0)["stops"].as_u64();
+    let read_again = |outcome: &str| {
+        serve.signal(Signal::SIGHUP);
+        wait_until("it is read again", || reloads(&serve, outcome) == 1);
+    };
+    assert_eq!(says(&rig, 1, "xadrez")["answered"], true);
+    assert_eq!(says(&rig, 2, "pare")["answered"], true);
+    wait_until("only what is a stop word was heard", || stops() == Some(1));
+    std::fs::write(&words, format!("{own}\n[[words]]\nkind = \"optout\"\ntexts = [\"Xadrez\"]\n")).unwrap();
+    read_again("taken");
+    assert_eq!(says(&rig, 3, "xadrez")["answered"], true);
+    wait_until("the new word is heard", || stops() == Some(2));
+    // What cannot be read changes nothing.
+    std::fs::write(&words, "[[words]]\nkind = 3\n").unwrap();
+    read_again("refused");
+    assert_eq!(says(&rig, 4, "xadrez")["answered"], true);
+    wait_until("the last good words are kept", || stops() == Some(3));
     serve.stop();
 }

@@ -17,7 +17,7 @@ fn two(rig: &Rig) -> (Serve, Serve) {
 }
 
 /// Has a person say something, by a webhook of the simulator; whether it was answered 200.
-fn says(rig: &Rig, person: usize, text: &str) -> Value {
+pub(crate) fn says(rig: &Rig, person: usize, text: &str) -> Value {
     let mut stream = TcpStream::connect(rig.sim.control_url.strip_prefix("http://").unwrap()).unwrap();
     let number = &rig.numbers[0];
     let path = format!("/_sim/stop?to=553196{person:07}&number={number}&text={text}");

@@ -1,4 +1,5 @@
-//! SIGHUP: tokens, numbers, rates, portfolios and the error table are read again and taken over by the running engine.
+//! SIGHUP: tokens, numbers, rates, portfolios, the error table and stop words are read again and taken over by the running
+//! engine.
 //!
 //! What is not valid is refused as a whole and logged, and the old configuration stays in force. Other keys are not
 //! taken over: those that changed are named in the log and wait for the next start, except the few that say where
@@ -12,12 +13,15 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Control;
 use crate::app::error_table::{ErrorsFileError, error_table};
+use crate::app::stop_words::{StopWordsFileError, stop_words};
 use crate::config::{Config, ConfigError, LoadOptions, Loaded, NumberConfig, OriginLine};
 use crate::domain::ids::{CampaignSeq, LaneId, NumberId};
+use crate::http::webhooks::Meaning;
 use crate::intake::lanes::Lanes;
 use crate::policy::classify::ErrorTable;
 use crate::policy::route;
 use crate::policy::shard::{Blocked, Input, NumberSetup};
+use crate::policy::stop_words::StopWords;
 use crate::queue::QueueError;
 use crate::sender::driver::Event;
 
@@ -25,7 +29,7 @@ use crate::sender::driver::Event;
 const MUST_STAY: [&str; 4] = ["cloud.url", "data_dir", "redis.url", "time_scale"];
 
 /// What is taken over begins like this.
-const TAKEN_OVER: [&str; 4] = ["portfolio[", "account[", "number[", "cloud.errors_file"];
+const TAKEN_OVER: [&str; 5] = ["portfolio[", "account[", "number[", "cloud.errors_file", "stops.words_file"];
 
 /// Waits for SIGHUP and reads the configuration again.
 pub(in crate::app) struct Reloader {
@@ -42,6 +46,8 @@ enum ReloadError {
     Config(#[from] ConfigError),
     #[error("{0}")]
     Errors(#[from] ErrorsFileError),
+    #[error("{0}")]
+    Words(#[from] StopWordsFileError),
     #[error(
         "{key} changed, which a running engine does not take over: restart it, or put the old value back"
     )]
@@ -52,6 +58,7 @@ enum ReloadError {
 struct Fresh {
     config: Config,
     table: ErrorTable,
+    words: StopWords,
     /// Keys that changed and are not taken over.
     waiting: Vec<String>,
 }
@@ -83,7 +90,7 @@ impl Reloader {
     /// Reads and validates everything again.
     fn read(&self, old: &Config) -> Result<Fresh, ReloadError> {
         let Loaded { config, origins, .. } = Config::load(&self.source)?;
-        let table = error_table(&config)?;
+        let (table, words) = (error_table(&config)?, stop_words(&config)?);
         let now = in_words(origins);
         let changed = changes(&self.shown, &now);
         if config.redis.url != old.redis.url {
@@ -93,7 +100,7 @@ impl Reloader {
             return Err(ReloadError::MustStay { key });
         }
         let taken = |key: &String| TAKEN_OVER.iter().any(|begin| key.starts_with(begin));
-        Ok(Fresh { config, table, waiting: changed.into_iter().filter(|key| !taken(key)).collect() })
+        Ok(Fresh { config, table, words, waiting: changed.into_iter().filter(|key| !taken(key)).collect() })
     }
 }
 
@@ -115,7 +122,7 @@ impl Control {
     }
 
     async fn take_over(&mut self, fresh: Fresh) -> Result<(), QueueError> {
-        let Fresh { config, table, waiting } = fresh;
+        let Fresh { config, table, words, waiting } = fresh;
         if !waiting.is_empty() {
             let keys = waiting.join(", ");
             tracing::warn!(keys, "these keys changed and are taken over at the next start only");
@@ -124,7 +131,9 @@ impl Control {
         self.config.accounts = config.accounts;
         self.config.portfolios = config.portfolios;
         self.config.cloud.errors_file = config.cloud.errors_file;
+        self.config.stops.words_file = config.stops.words_file;
         self.table = Arc::new(table.scaled(self.config.time_scale));
+        self.meaning.send_replace(Meaning { table: self.table.clone(), words: Arc::new(words) });
         for shard in 0..self.shards.len() {
             self.tell(shard, Event::Table(self.table.clone()));
         }

@@ -82,13 +82,14 @@ impl Writer {
         let events = deliveries.iter().flat_map(|delivery| &delivery.events);
         let seqs = failed_campaigns(events, &self.start.installation);
         let known = self.link.call(async |redis| self.known.read(redis, &seqs).await).await?;
+        let meaning = self.start.meaning.borrow().clone();
         let rules = Rules {
             installation: &self.start.installation,
-            table: &self.start.table,
+            table: &meaning.table,
             numbers: &self.numbers,
             known: &known,
             time_scale: self.start.time_scale,
-            words: &self.start.words,
+            words: &meaning.words,
             list: &self.start.stops,
         };
         let mut plan = Plan::default();
@@ -215,7 +216,8 @@ impl Writer {
             })
             .await?;
         if new {
-            let row = self.start.table.reason(reason);
+            let table = self.start.meaning.borrow().table.clone();
+            let row = table.reason(reason);
             let (meaning, action) =
                 row.map(|row| (row.meaning.as_str(), row.action.as_str())).unwrap_or_default();
             tracing::error!(%scope, meaning, action, "halted by a webhook until an operator resumes it");
