@@ -3,8 +3,8 @@
 -- KEYS    1 meta  2 state  3 retry  4 log  5 doubt
 -- ARGV    1 the last request that gave something back  2 now in wall ms  3 first index of the chunk  4 its last four bytes, or '' for any
 --         5 reason of a doubt  6 messages, lowest index first, 16 bytes each: index (u32), generation, state (15: given
---           back), attempt, reason (u8 each), due in wall ms (f64); of one given back the generation of its claim and the
---           attempts it had
+--           back), attempt, reason (u8 each), due in wall ms (f64), or the request that claimed it, if it is sending; of one
+--           given back the generation of its claim and the attempts it had
 --         7 and on: the tokens under which the lane was the caller's lately, at most 16
 -- RETURNS {'ok', written, messages beyond the lane's end} · {'differs'}: the log holds another chunk there · {'missing'}: the lane ends before that chunk, or is
 --         not there
@@ -26,7 +26,12 @@ local n, following, ours = tonumber(meta[2]), tonumber(meta[3] or 0), false
 local token, known = tonumber(meta[1] or 0), tonumber(meta[5] or 0)
 local newest = math.max(token, known)
 for at = 7, #ARGV do newest = math.max(newest, tonumber(ARGV[at])) end
-for at = 7, #ARGV do ours = ours or tonumber(ARGV[at]) == newest end
+local heard = 0
+for at = 7, #ARGV do
+  ours = ours or tonumber(ARGV[at]) == newest
+  -- Of ours everything up to this request was heard here.
+  if tonumber(ARGV[at]) == token then heard = tonumber(meta[4] or 0) end
+end
 if newest > math.max(token, known) then redis.call('HSET', KEYS[1], 'said', string.format('%.0f', newest)) end
 -- A later request was heard here: what was given back may have been claimed again.
 local forgot_release = ours and (token < newest or tonumber(meta[4] or 0) < tonumber(ARGV[1]))
@@ -63,7 +68,9 @@ for at = 1, #ARGV[6], 16 do
       generation, reason, due = before, why, tonumber(ARGV[2])
     else
       highest = math.max(highest, index)
-      if open and held < generation then
+      -- A claim that was heard here and is not there was given back since, although the caller does not know it yet.
+      local given_back = state == 1 and due <= heard
+      if open and held < generation and not given_back then
         flags = aged
         to = state
         -- Under another owner nobody waits for its end.

@@ -33,8 +33,8 @@ pub const GIVEN_BACK: u8 = 15;
 pub enum Wrote {
     /// Messages that are being sent: index, generation and attempts of each; and the chunks that hold them.
     Claimed {
-        /// The lane's token.
-        token: u64,
+        /// The lane's token, and the number of the request.
+        call: (u64, u64),
         /// The messages.
         messages: Vec<(u32, u8, u8)>,
         /// Their chunks.
@@ -138,6 +138,8 @@ pub struct Last {
     pub reason: u8,
     /// When it is due, if it waits.
     pub due_ms: u64,
+    /// The number of the request that claimed it, if that is the last that is known of it; else 0.
+    pub request: u64,
 }
 
 impl Wrote {
@@ -237,7 +239,7 @@ mod tests {
 
     fn claimed(indices: std::ops::Range<u32>) -> Wrote {
         let chunks = vec![Held { first: 0, rows: 10, tail: [1; 4] }];
-        Wrote::Claimed { token: 7, messages: indices.map(|index| (index, 1, 0)).collect(), chunks }
+        Wrote::Claimed { call: (7, 1), messages: indices.map(|index| (index, 1, 0)).collect(), chunks }
     }
 
     #[test]

@@ -158,9 +158,9 @@ impl Orders {
             }
             Some(claimed) => {
                 // At once: while its chunks are read Redis may become another one.
-                self.link.wrote(id, || wrote(token, &claimed));
+                self.link.wrote(id, || wrote((token, request), &claimed));
                 let mut read = kept(id, self.read(id, &claimed).await);
-                self.link.wrote(id, || chunks_of(token, read.as_deref().unwrap_or_default()));
+                self.link.wrote(id, || chunks_of((token, request), read.as_deref().unwrap_or_default()));
                 let messages = read.as_deref_mut().unwrap_or_default();
                 self.contacts.admit(&self.link, (id, number), messages).await;
                 self.admission.admit(&self.link, id, messages).await;
@@ -274,13 +274,13 @@ impl Orders {
 }
 
 /// A claim as it may have to be written again.
-fn wrote(token: u64, claimed: &Claimed) -> Wrote {
+fn wrote(call: (u64, u64), claimed: &Claimed) -> Wrote {
     let messages = claimed.messages.iter().map(|(index, record)| (*index, record.generation, record.attempt));
-    Wrote::Claimed { token, messages: messages.collect(), chunks: Vec::new() }
+    Wrote::Claimed { call, messages: messages.collect(), chunks: Vec::new() }
 }
 
 /// The chunks that were read for it.
-fn chunks_of(token: u64, read: &[Message<Payload>]) -> Wrote {
+fn chunks_of(call: (u64, u64), read: &[Message<Payload>]) -> Wrote {
     let mut chunks: Vec<Held> = Vec::new();
     for Message { payload: Payload { chunk, .. }, .. } in read {
         if chunks.last().is_none_or(|held| held.first != chunk.first) {
@@ -288,7 +288,7 @@ fn chunks_of(token: u64, read: &[Message<Payload>]) -> Wrote {
             chunks.push(Held { first: chunk.first, rows, tail: chunk.tail });
         }
     }
-    Wrote::Claimed { token, messages: Vec::new(), chunks }
+    Wrote::Claimed { call, messages: Vec::new(), chunks }
 }
 
 fn view(standing: Standing) -> LaneView {

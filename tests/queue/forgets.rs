@@ -72,7 +72,11 @@ async fn what_redis_forgot_is_written_again_before_anything_else() {
             let claimed = link.call(call).await.unwrap();
             let messages = claimed.messages.iter().map(|(index, one)| (*index, one.generation, one.attempt));
             let messages: Vec<_> = messages.collect();
-            link.wrote(id(0), || Wrote::Claimed { token: 1, messages: messages.clone(), chunks: Vec::new() });
+            link.wrote(id(0), || Wrote::Claimed {
+                call: (1, request),
+                messages: messages.clone(),
+                chunks: Vec::new(),
+            });
             messages.into_iter().map(|(index, ..)| index).collect::<Vec<_>>()
         };
         let release = async |request, mut messages: Vec<(u32, u8)>| {
@@ -127,7 +131,7 @@ async fn what_was_given_back_after_the_lane_was_adopted_anew_is_given_back_again
                 let claimed = link.call(call).await.unwrap().messages;
                 let messages =
                     claimed.iter().map(|(index, one)| (*index, one.generation, one.attempt)).collect();
-                link.wrote(id(0), || Wrote::Claimed { token, messages, chunks: Vec::new() });
+                link.wrote(id(0), || Wrote::Claimed { call: (token, request), messages, chunks: Vec::new() });
                 claimed.into_iter().map(|(index, _)| index).collect::<Vec<_>>()
             };
             assert_eq!(claim(1, 1, (4, 0)).await, [0, 1, 2, 3]);
@@ -181,7 +185,7 @@ async fn a_forgotten_chunk_is_there_again_before_it_is_said_who_claimed_from_it(
         let chunk =
             |first: u32| Held { first, rows: 10, tail: format!("k {first}").as_bytes().try_into().unwrap() };
         let chunks = vec![chunk(10), chunk(20)];
-        engine.wrote(id(0), || Wrote::Claimed { token: 1, messages, chunks });
+        engine.wrote(id(0), || Wrote::Claimed { call: (1, 2), messages, chunks });
         forget(&mut lab, &then).await;
         assert_eq!(stored(&mut lab.redis, id(0)).await.records.len(), 10, "it did forget");
         // Whatever comes first: the engine waits for the chunks, and the load for the other's.
@@ -225,7 +229,8 @@ async fn what_the_next_owner_claimed_again_is_not_given_back_by_the_one_before()
         lab.lane(id(0), 10).await;
         // All that Redis has: the first owner claims. That it gave back, and that the next one adopted and claimed, is forgotten.
         lane::claim(&mut lab.redis, id(0), (1, 1), NOW_MS, (1, 0)).await.unwrap();
-        let claimed = |token| Wrote::Claimed { token, messages: vec![(0, 1, 0)], chunks: Vec::new() };
+        let claimed =
+            |token| Wrote::Claimed { call: (token, 1), messages: vec![(0, 1, 0)], chunks: Vec::new() };
         let released = Wrote::Released { token: 1, request: 2, messages: vec![(0, 1)] };
         let recent = |all: Vec<Wrote>| {
             let mut recent = Recent::new(Duration::from_secs(60));
@@ -243,6 +248,24 @@ async fn what_the_next_owner_claimed_again_is_not_given_back_by_the_one_before()
         assert_eq!((after.records[0].state, after.records[0].generation), (State::Sending, 1));
         assert!(after.retry.is_empty(), "nobody may claim it beside the one who sends it");
     }
+}
+
+#[tokio::test]
+async fn a_claim_that_was_given_back_stays_so_although_its_owner_has_not_heard_of_it() {
+    let mut lab = Lab::start().await;
+    lab.lane(id(0), 10).await;
+    lane::claim(&mut lab.redis, id(0), (1, 1), NOW_MS, (1, 0)).await.unwrap();
+    lane::release(&mut lab.redis, id(0), (1, 2), NOW_MS, &mut [(0, 1)]).await.unwrap();
+    let said = async |lab: &mut Lab, request| {
+        let mut recent = Recent::new(Duration::from_secs(60));
+        let claimed = Wrote::Claimed { call: (1, request), messages: vec![(0, 1, 0)], chunks: Vec::new() };
+        recent.push(clock::mono(), id(0), claimed);
+        recent.again().replay(&mut lab.redis, NOW_MS).await.unwrap().written
+    };
+    assert_eq!(said(&mut lab, 1).await, 0, "Redis heard the claim, and more");
+    assert_eq!(stored(&mut lab.redis, id(0)).await.records[0].state, State::Queued);
+    assert_eq!(said(&mut lab, 3).await, 1, "it has forgotten a later claim");
+    assert_eq!(stored(&mut lab.redis, id(0)).await.records[0].state, State::Sending);
 }
 
 #[tokio::test]
@@ -274,8 +297,11 @@ async fn another_chunk_in_the_same_place_is_left_alone() {
     lab.lane(id(0), 10).await;
     let mut recent = Recent::new(Duration::from_secs(5));
     let held = |tail: &[u8; 4]| Held { first: 0, rows: 10, tail: *tail };
-    let claimed =
-        |tail| Wrote::Claimed { token: 1, messages: vec![(2, 1, 0), (4, 1, 0)], chunks: vec![held(tail)] };
+    let claimed = |tail| Wrote::Claimed {
+        call: (1, 1),
+        messages: vec![(2, 1, 0), (4, 1, 0)],
+        chunks: vec![held(tail)],
+    };
     recent.push(clock::mono(), id(0), claimed(b"????"));
     let replayed = recent.again().replay(&mut lab.redis, NOW_MS).await.unwrap();
     assert_eq!((replayed.written, replayed.homeless), (0, 2));
@@ -306,7 +332,7 @@ async fn what_was_tried_and_then_given_back_is_claimed_again_wherever_redis_stan
     let () = redis.hincr(LaneKeys::new(id(0)).meta, "s1", -1).await.unwrap();
     let mut recent = Recent::new(Duration::from_secs(60));
     let mut say = |wrote| recent.push(clock::mono(), id(0), wrote);
-    let claimed = |messages| Wrote::Claimed { token: 1, messages, chunks: Vec::new() };
+    let claimed = |messages| Wrote::Claimed { call: (1, 2), messages, chunks: Vec::new() };
     say(claimed(vec![(0, 1, 0), (1, 1, 0), (2, 1, 0)]));
     say(Wrote::Settled((0..3).map(waiting).collect()));
     say(claimed(vec![(0, 2, 1), (1, 2, 1), (2, 2, 1)]));

@@ -237,7 +237,7 @@ async fn replay_step(
 ) {
     let mut recent = Recent::new(std::time::Duration::from_secs(5));
     let (token, later) = (walk.lane.token + claims, walk.lane.token + releases);
-    let claimed = Wrote::Claimed { token, messages: Vec::new(), chunks: Vec::new() };
+    let claimed = Wrote::Claimed { call: (token, 0), messages: Vec::new(), chunks: Vec::new() };
     recent.push(clock::mono(), walk.id, claimed);
     let request = walk.lane.request.saturating_add_signed(request);
     for &(index, generation, state, attempt, wait) in said {
@@ -246,14 +246,16 @@ async fn replay_step(
                 // How many attempts it had is known by its claim, if that is.
                 if wait % 2 == 0 {
                     let messages = vec![(index, generation, attempt)];
-                    let claimed = Wrote::Claimed { token: later, messages, chunks: Vec::new() };
+                    let claimed = Wrote::Claimed { call: (later, request), messages, chunks: Vec::new() };
                     recent.push(clock::mono(), walk.id, claimed);
                 }
                 Wrote::Released { token: later, request, messages: vec![(index, generation)] }
             }
-            (_, 1) => {
-                Wrote::Claimed { token, messages: vec![(index, generation, attempt)], chunks: Vec::new() }
-            }
+            (_, 1) => Wrote::Claimed {
+                call: (token, request),
+                messages: vec![(index, generation, attempt)],
+                chunks: Vec::new(),
+            },
             (state, _) => {
                 let (state, due_ms) = (state.unwrap(), walk.now_ms + wait);
                 let due_ms = if state == State::Waiting { due_ms } else { 0 };

@@ -363,6 +363,7 @@ impl LaneModel {
     pub(crate) fn replay(&mut self, batch: &Batch, now_ms: u64) -> u32 {
         let newest = batch.tokens.iter().copied().fold(self.newest(), u64::max);
         let ours = batch.tokens.contains(&newest);
+        let heard = if batch.tokens.contains(&self.token) { self.request } else { 0 };
         let forgot_release = ours && (self.token < newest || self.request < batch.request);
         self.said = self.said.max(newest);
         let (mut written, mut end) = (0, 0);
@@ -385,7 +386,7 @@ impl LaneModel {
             }
             end = end.max(index + 1);
             let state = State::from_number(last.state).unwrap();
-            if let Some(after) = replayed(record, state, &last, ours) {
+            if let Some(after) = replayed(record, state, &last, (ours, heard)) {
                 self.put(index, after, Cause::Replay);
                 if after.state == State::Waiting {
                     self.retry.insert(index, last.due_ms);
@@ -435,11 +436,12 @@ fn ended(record: Record, given_back: &Last) -> Option<Record> {
 }
 
 /// A record of which this is said to be the last; None: it is as new, or newer.
-fn replayed(record: Record, state: State, last: &Last, ours: bool) -> Option<Record> {
+fn replayed(record: Record, state: State, last: &Last, (ours, heard): (bool, u64)) -> Option<Record> {
     use State::{InDoubt, Queued, Sending, Waiting};
     let Last { generation, attempt, reason, .. } = *last;
     let open = matches!(record.state, Queued | Sending | Waiting | InDoubt);
-    if open && record.generation < generation {
+    let given_back = state == Sending && last.request <= heard;
+    if open && record.generation < generation && !given_back {
         let flags = aged(record.flags);
         // Under another owner nobody waits for its end.
         let lost = state == Sending && !ours;

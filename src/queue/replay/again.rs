@@ -204,12 +204,14 @@ impl Known {
     /// What was acknowledged after all that is known.
     fn learn(&mut self, wrote: &Wrote) {
         match wrote {
-            Wrote::Claimed { token, messages, chunks } => {
+            Wrote::Claimed { call: (token, request), messages, chunks } => {
                 self.held_under(*token);
                 self.chunks.extend(chunks.iter().map(|held| (held.first, *held)));
                 for &(index, generation, attempt) in messages {
                     let state = State::Sending.number();
-                    self.last.insert(index, Last { generation, state, attempt, reason: 0, due_ms: 0 });
+                    let request = *request;
+                    self.last
+                        .insert(index, Last { generation, state, attempt, reason: 0, due_ms: 0, request });
                 }
             }
             Wrote::Released { token, request, messages } => {
@@ -218,7 +220,8 @@ impl Known {
                 for &(index, generation) in messages {
                     let claimed = self.last.get(&index).filter(|last| last.generation == generation);
                     let attempt = claimed.map_or(0, |last| last.attempt);
-                    let last = Last { generation, state: GIVEN_BACK, attempt, reason: 0, due_ms: 0 };
+                    let last =
+                        Last { generation, state: GIVEN_BACK, attempt, reason: 0, due_ms: 0, request: 0 };
                     self.last.insert(index, last);
                 }
             }
@@ -226,7 +229,7 @@ impl Known {
                 for one in settlements {
                     let &Settlement { index, generation, state, attempt, reason, due_ms } = one;
                     let state = state.number();
-                    self.last.insert(index, Last { generation, state, attempt, reason, due_ms });
+                    self.last.insert(index, Last { generation, state, attempt, reason, due_ms, request: 0 });
                 }
             }
             Wrote::Received(receipts, most) => self.received.push((receipts.clone(), *most)),
@@ -273,8 +276,8 @@ async fn write(connection: &mut Connection, batch: &Batch, now_ms: u64) -> Resul
     for (index, last) in messages {
         packed.extend_from_slice(&index.to_le_bytes());
         packed.extend_from_slice(&[last.generation, last.state, last.attempt.min(15), last.reason]);
-        #[allow(clippy::cast_precision_loss, reason = "wall milliseconds stay far below 2^53")]
-        packed.extend_from_slice(&(last.due_ms as f64).to_le_bytes());
+        #[allow(clippy::cast_precision_loss, reason = "wall milliseconds and requests stay far below 2^53")]
+        packed.extend_from_slice(&(last.due_ms.max(last.request) as f64).to_le_bytes());
     }
     call.arg(packed).arg(tokens);
     let reply: Vec<Value> = script::run(connection, &call).await?;
@@ -306,7 +309,7 @@ mod tests {
 
     fn claimed(indices: std::ops::Range<u32>) -> Wrote {
         let chunks = vec![Held { first: 0, rows: 10, tail: [1; 4] }];
-        Wrote::Claimed { token: 7, messages: indices.map(|index| (index, 1, 0)).collect(), chunks }
+        Wrote::Claimed { call: (7, 1), messages: indices.map(|index| (index, 1, 0)).collect(), chunks }
     }
 
     #[test]

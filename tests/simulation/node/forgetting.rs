@@ -144,7 +144,13 @@ impl World {
     }
 
     /// Keeps a claim, with the chunks that hold its messages.
-    pub(super) fn keep_claim(&mut self, at: usize, lane: usize, token: u64, messages: &[(u32, Record)]) {
+    pub(super) fn keep_claim(
+        &mut self,
+        at: usize,
+        lane: usize,
+        call: (u64, u64),
+        messages: &[(u32, Record)],
+    ) {
         let model = &self.store.lanes[lane].lane;
         let held = |(index, _): &(u32, Record)| {
             let (first, rows) = model.chunks.range(..=*index).next_back()?;
@@ -155,7 +161,7 @@ impl World {
         let mut chunks: Vec<Held> = messages.iter().filter_map(held).collect();
         chunks.dedup();
         let messages = messages.iter().map(|(index, one)| (*index, one.generation, one.attempt)).collect();
-        self.nodes[at].kept(self.now, lane, Wrote::Claimed { token, messages, chunks });
+        self.nodes[at].kept(self.now, lane, Wrote::Claimed { call, messages, chunks });
     }
 
     /// Whether a process may send through a number although Redis does not know it: it forgot the grant, and nobody else

@@ -168,9 +168,9 @@ impl World {
                 self.on_adopted(at, (*lane, *token), adopted)
             }
             (Call::Sweep { .. }, _) => self.on_swept(at),
-            (Call::Claim { lane, number, token, .. }, Answer::Claimed(Ok((claimed, standing)))) => {
+            (Call::Claim { lane, number, token, request, .. }, Answer::Claimed(Ok((claimed, standing)))) => {
                 let (lane, number, began_us) = (*lane, *number, self.now);
-                self.keep_claim(at, lane, *token, &claimed);
+                self.keep_claim(at, lane, (*token, *request), &claimed);
                 if claimed.is_empty() {
                     let nothing = (Vec::new(), view(standing));
                     return self.input(at, Input::Claimed(lane_id(lane), Some(nothing)));
