@@ -9,7 +9,7 @@ use carteiro::clock;
 use carteiro::config::WaitFor;
 use carteiro::domain::campaign::Priority;
 use carteiro::domain::ids::{CampaignSeq, NumberId};
-use carteiro::domain::record::{Settlement, State};
+use carteiro::domain::record::{Record, Settlement, State};
 use carteiro::policy::mark::Mark;
 use carteiro::queue::client::{Client, Promise};
 use carteiro::queue::guard::{self, Guard};
@@ -217,7 +217,14 @@ async fn what_redis_forgot_is_written_again_by_one_who_has_nothing_more_to_ask()
         link.wrote(id(0), || Wrote::Settled(all.to_vec()));
         forget(&mut lab, &then).await;
         let redis = &mut lab.redis;
-        wait_until(async || stored(redis, id(0)).await.records[1].state == State::Accepted).await;
+        // One read: while it is written again the lane's records and counters do not lie still.
+        let state = LaneKeys::new(id(0)).state;
+        let mut second = async || -> Vec<u8> { redis.getrange(&state, 4, 7).await.unwrap() };
+        wait_until(async || {
+            let record = Record::from_bytes(second().await.try_into().unwrap());
+            record.is_some_and(|record| record.state == State::Accepted)
+        })
+        .await;
     };
     tokio::time::timeout(PATIENCE, tokio::task::LocalSet::new().run_until(run)).await.unwrap();
 }
