@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use futures_util::StreamExt as _;
+use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::sync::{Notify, watch};
@@ -120,6 +121,11 @@ async fn serve(config: Config, source: LoadOptions) -> Result<(), ServeError> {
     let table = error_table(&config)?;
     // Before anything is joined or opened: with words that cannot be read it does not start at all.
     stop_words(&config)?;
+    // Before anything is joined, too: whoever cannot listen must take no number from those who can.
+    let listener = http::bind(config.http.listen).await?;
+    if let Some(address) = config.webhooks.listen {
+        http::can_take_webhooks(address)?;
+    }
     let mut store = Store::open(&config).await?;
     let guard = guard(&mut store, &config).await?;
     // In the name of a dead process, so before anything is ours; and before a keeper compresses its files.
@@ -145,7 +151,8 @@ async fn serve(config: Config, source: LoadOptions) -> Result<(), ServeError> {
     let retention = Retention::start(&config, ways, store.installation.clone())
         .map_err(|source| system("the retention's thread", source))?;
     let mut serving =
-        Serving::start(config, (endpoint, table, reloader), (store, guard), joined, journal).await?;
+        Serving::start(config, (endpoint, table, reloader, listener), (store, guard), joined, journal)
+            .await?;
     let outcome = tokio::select! {
         ended = serving.control.run() => ended.map_err(ServeError::from),
         () = either(&mut terminate, &mut interrupt) => Ok(()),
@@ -224,7 +231,7 @@ struct Serving {
 impl Serving {
     async fn start(
         config: Config,
-        (endpoint, table, reloader): (Endpoint, ErrorTable, Reloader),
+        (endpoint, table, reloader, listener): (Endpoint, ErrorTable, Reloader, TcpListener),
         (mut store, guard): (Store, Arc<Guard>),
         (ownership, news): (Rc<Ownership>, UnboundedReceiver<News>),
         journal: Option<(Keeper, journal::Place)>,
@@ -248,7 +255,6 @@ impl Serving {
         let link = Link::new(remembering, store.timeouts, |_| ());
         let announced = Rc::new(Notify::new());
         let readiness = Readiness::starting(READY_PART);
-        let listener = http::bind(config.http.listen).await?;
         let http = listener.local_addr().map_err(|source| system("http.listen", source))?;
         tracing::info!(%http, "listening");
         let shown = HttpState { metrics: metrics.clone(), readiness: readiness.clone() };

@@ -16,6 +16,7 @@ use carteiro::sim::SimConfig;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::hooks::telling;
 use crate::pace::within_pace;
 use crate::rig::{Rig, Serve, get, sim, wait_until};
 
@@ -238,6 +239,24 @@ fn a_name_is_taken_once_and_a_process_that_comes_back_waits_for_its_lease() {
     assert_eq!(states["accepted"], 200, "{states}");
     assert_eq!(get(&again.http().unwrap(), "/readyz").0, 200);
     again.stop();
+}
+
+#[test]
+fn who_cannot_listen_takes_no_number_from_those_who_can() {
+    let rig = telling(2, "100/s", "", |_| ());
+    let a = rig.serve_as("a", &[]);
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    for (key, free) in [("http.listen", "webhooks.listen"), ("webhooks.listen", "http.listen")] {
+        let (set, other) = (format!("{key}={address}"), format!("{free}=127.0.0.1:0"));
+        let ran = rig.run(&["--set", &set, "--set", &other, "serve", "--node", "b"]);
+        let said = String::from_utf8_lossy(&ran.stderr).into_owned();
+        assert!(!ran.status.success() && said.contains(&address.to_string()), "{said}");
+        assert!(!said.contains("serving"), "{said}");
+    }
+    assert_eq!(rig.shares(), [("a".to_owned(), 2)].into());
+    assert!(!a.says("a number goes to another process"));
+    a.stop();
 }
 
 /// The same as [`adopted`], asked of Redis itself: a command line takes too long to measure a second with.
