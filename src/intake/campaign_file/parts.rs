@@ -190,13 +190,28 @@ fn duration(
 ) -> Result<Duration, Fault> {
     let Some(words) = words else { return Ok(default) };
     let invalid = |message: String| Fault::new(Some(words.span().start), field, message);
-    let parsed: jiff::SignedDuration = words.get_ref().parse().map_err(|_| {
-        invalid(format!("`{}` is no duration", words.get_ref()))
-            .hint("write it like \"500ms\", \"90s\", \"10m\" or \"24h\"")
-    })?;
+    let text = words.get_ref();
+    let days = text.strip_suffix('d').and_then(|days| days.trim().parse::<u32>().ok());
+    let parsed = match days {
+        Some(days) => jiff::SignedDuration::from_hours(24 * i64::from(days)),
+        None => text.parse().map_err(|_| {
+            invalid(format!("`{text}` is no duration"))
+                .hint("write it like \"500ms\", \"90s\", \"10m\", \"24h\" or \"7d\"")
+        })?,
+    };
     match Duration::try_from(parsed) {
         Ok(good) if (min..=max).contains(&good) => Ok(good),
-        _ => Err(invalid(format!("{} is not within {min:?} to {max:?}", words.get_ref()))),
+        _ => Err(invalid(format!("{text} is not within {} to {}", in_words(min), in_words(max)))),
+    }
+}
+
+/// A bound as somebody would write it.
+fn in_words(bound: Duration) -> String {
+    match bound.as_secs() {
+        seconds if seconds > 0 && seconds % 86_400 == 0 => format!("{}d", seconds / 86_400),
+        seconds if seconds > 0 && seconds % 3_600 == 0 => format!("{}h", seconds / 3_600),
+        seconds if seconds > 0 && seconds % 60 == 0 => format!("{}m", seconds / 60),
+        _ => format!("{bound:?}"),
     }
 }
 
