@@ -1,6 +1,6 @@
 //! The keeper: a thread that compresses closed segments and removes those older than `journal.keep`.
 //!
-//! At its start it takes care of what earlier processes left behind, whose torn tails it cuts off. A file that is
+//! A minute after its start it takes care of what earlier processes left behind, whose torn tails it cuts off. A file that is
 //! locked belongs to a writer and is left alone.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -18,6 +18,10 @@ use crate::clock;
 
 /// How often the age of files is looked at.
 const ROUND: Duration = Duration::from_secs(3600);
+
+/// What earlier processes left behind is looked at so long after the start at the earliest: one that was killed beside ours
+/// finds in its files, as it left them, what it never began ([`super::Witness`]).
+const FIRST_ROUND: Duration = Duration::from_secs(60);
 
 /// Level of compression: entries are mostly small numbers, which the fast levels pack nearly as well.
 const LEVEL: i32 = 3;
@@ -45,11 +49,14 @@ impl Keeper {
         let (orders, incoming) = mpsc::channel();
         let folder = dir.to_owned();
         let thread = std::thread::Builder::new().name("journal".to_owned()).spawn(move || {
-            sweep(&folder, keep);
+            let mut next = clock::mono().after(FIRST_ROUND);
             loop {
-                match incoming.recv_timeout(ROUND) {
+                match incoming.recv_timeout(next.since(clock::mono())) {
                     Ok(Order::Closed(path)) => pack_or_say(&path),
-                    Err(RecvTimeoutError::Timeout) => sweep(&folder, keep),
+                    Err(RecvTimeoutError::Timeout) => {
+                        sweep(&folder, keep);
+                        next = clock::mono().after(ROUND);
+                    }
                     Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 }
             }
