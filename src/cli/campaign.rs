@@ -52,7 +52,7 @@ pub enum CampaignCommand {
     Resume(VerbArgs),
     /// End it for good; what was not sent will not be.
     Cancel(AskedArgs),
-    /// Change how it is sent, while it runs: priority, pace_share, weight, validity, hours, numbers, stop_if.
+    /// Change how it is sent, while it runs: priority, pace_share, weight, validity, cap, hours, numbers, stop_if.
     Set(set::SetArgs),
     /// Take no more recipients.
     Close(VerbArgs),

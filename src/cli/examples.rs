@@ -103,7 +103,7 @@ Examples:
 pub(super) const SERVE: &str = "\
 Signals:
   SIGTERM, SIGINT   finish what is in flight, then end; a second one ends at once
-  SIGHUP            read tokens, numbers, rates and the error table again; what is not valid is refused and logged
+  SIGHUP            read tokens, numbers, rates, portfolios, the error table and stop words again; what is not valid is refused and logged
 
 Examples:
   carteiro serve --config /etc/carteiro/carteiro.toml 2>> serve.log

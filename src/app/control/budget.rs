@@ -66,7 +66,8 @@ impl Control {
         changed.extend(now.iter().map(|(portfolio, people)| (portfolio.clone(), *people)));
         for portfolio in changed.into_keys() {
             let people_per_day = now.get(&portfolio).copied().flatten();
-            tracing::info!(%portfolio, ?people_per_day, "the budget of a portfolio is another one");
+            let people_per_day = people_per_day.map_or("unlimited".to_owned(), |people| people.to_string());
+            tracing::info!(%portfolio, people_per_day, "the budget of a portfolio is another one");
             self.state.budgets.standings.remove(&portfolio);
             self.reopen(&portfolio);
         }

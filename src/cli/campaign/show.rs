@@ -150,15 +150,19 @@ impl Shown<'_> {
         if self.view.left() == 0 {
             return None;
         }
-        let eta = self.eta().map(|eta| format!("  done in about {} ({})", span(eta), rfc3339(self.end(eta))));
+        let waiting = self.view.counters.of(State::Waiting);
+        let rest = if waiting > 0 { format!(", but for {} waiting", count(waiting)) } else { String::new() };
+        let eta =
+            self.eta().map(|eta| format!("  done in about {} ({}){rest}", span(eta), rfc3339(self.end(eta))));
         Some(format!("rate {rate:.0}/s{}", eta.unwrap_or_default()))
     }
 
+    /// When all will have left that is not waiting: each of those has a time of its own, which no rate tells.
     fn eta(&self) -> Option<Duration> {
         let rate = self.rate_per_s.filter(|rate| *rate > 0.0)?;
-        let eta = duration(self.view.left(), rate);
-        (self.view.left() > 0 && self.view.record.state == CampaignState::Running && eta < ETA_MAX)
-            .then_some(eta)
+        let left = self.view.left().saturating_sub(self.view.counters.of(State::Waiting));
+        let eta = duration(left, rate);
+        (left > 0 && self.view.record.state == CampaignState::Running && eta < ETA_MAX).then_some(eta)
     }
 
     fn end(&self, eta: Duration) -> u64 {

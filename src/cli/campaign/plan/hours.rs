@@ -113,6 +113,10 @@ impl Ahead {
             Some(at) if at <= self.from => format!("begun on {}, it sends at once", local(self.from)),
             Some(at) => format!("begun on {}, it waits until {}", local(self.from), local(at)),
         };
+        let all: u64 = self.states.iter().map(|(_, rows, _)| rows).sum();
+        if self.outlook.late >= all {
+            return format!("{begins}; by then all have expired");
+        }
         match ends {
             Some(at) => format!("{begins}; the last leaves on {}", local(at)),
             None => format!("{begins}; the last does not leave within a year"),
