@@ -76,7 +76,7 @@ fn what_meta_says_by_webhook_is_heard_by_every_process() {
     wait_until("the numbers are divided", || rig.shares().values().eq(&[1, 1]));
     let say = |people: u64| post(&rig.sim.control_url, &format!("/_sim/people_per_day?people={people}"));
     say(100);
-    wait_until("both have heard", || [&a, &b].iter().all(|one| one.says("\"people_per_day\":\"Some(100)\"")));
+    wait_until("both have heard", || [&a, &b].iter().all(|one| one.says("\"people_per_day\":\"100\"")));
     rig.campaign("a", 0, 600);
     used_up(&rig, 100);
     say(250);
