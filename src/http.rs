@@ -101,15 +101,6 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, HttpError> {
     TcpListener::bind(address).await.map_err(|source| HttpError::Bind { address, source })
 }
 
-/// Whether webhooks can be taken there: the address is of this machine, and nobody else has it.
-///
-/// # Errors
-/// If it cannot be listened on.
-pub fn can_take_webhooks(address: SocketAddr) -> Result<(), HttpError> {
-    let listened = std::net::TcpListener::bind(address);
-    listened.map(drop).map_err(|source| HttpError::Webhooks { address, source })
-}
-
 /// The routes.
 pub fn router(state: HttpState) -> Router {
     Router::new()

@@ -16,7 +16,7 @@ use carteiro::domain::ids::{CampaignSeq, LaneId, NumberId};
 use carteiro::domain::person::Phone;
 use carteiro::domain::record::{RECORD_BYTES, Record, Settlement, State};
 use carteiro::http::webhooks::{
-    BYTES_IN_FLIGHT_MAX, Meaning, News, PATH, SIGNATURE, Webhooks, WebhooksStart,
+    BYTES_IN_FLIGHT_MAX, Bound, Meaning, News, PATH, SIGNATURE, Webhooks, WebhooksStart,
 };
 use carteiro::metrics::Metrics;
 use carteiro::policy::classify::ErrorTable;
@@ -97,35 +97,38 @@ impl Place {
         let (metrics, heard) = (Metrics::new(), Arc::new(Mutex::new(News::default())));
         let journal = heard.clone();
         let number = NumberConfig { id: NumberId::from(NUMBER), account: "100".to_owned(), rate_per_s: None };
-        let webhooks = Webhooks::start(WebhooksStart {
-            listen: "127.0.0.1:0".parse().unwrap(),
-            verify_token: secret("the word & more"),
-            accounts: vec![AccountConfig {
-                id: "100".to_owned(),
-                portfolio: Some("p".into()),
-                rate_per_s: None,
-                token: secret("t"),
-                app_secret: Some(secret(APP_SECRET)),
-                calendar: carteiro::domain::calendar::OwnHours::default(),
-            }],
-            numbers: vec![number],
-            redis: client,
-            timeouts,
-            installation: "abc".to_owned(),
-            meaning: watch::channel(Meaning {
-                table: Arc::new(ErrorTable::builtin()),
-                words: Arc::new(StopWords::builtin()),
-            })
-            .1,
-            stops: Arc::new(StopList::new((1, 2), 0)),
-            time_scale: 1,
-            metrics: metrics.clone(),
-            sink: Box::new(move |news| {
-                let mut all = journal.lock().unwrap();
-                all.receipts.extend(news.receipts);
-                all.notes.extend(news.notes);
-            }),
-        });
+        let bound = Bound::open("127.0.0.1:0".parse().unwrap()).unwrap();
+        let webhooks = Webhooks::start(
+            bound,
+            WebhooksStart {
+                verify_token: secret("the word & more"),
+                accounts: vec![AccountConfig {
+                    id: "100".to_owned(),
+                    portfolio: Some("p".into()),
+                    rate_per_s: None,
+                    token: secret("t"),
+                    app_secret: Some(secret(APP_SECRET)),
+                    calendar: carteiro::domain::calendar::OwnHours::default(),
+                }],
+                numbers: vec![number],
+                redis: client,
+                timeouts,
+                installation: "abc".to_owned(),
+                meaning: watch::channel(Meaning {
+                    table: Arc::new(ErrorTable::builtin()),
+                    words: Arc::new(StopWords::builtin()),
+                })
+                .1,
+                stops: Arc::new(StopList::new((1, 2), 0)),
+                time_scale: 1,
+                metrics: metrics.clone(),
+                sink: Box::new(move |news| {
+                    let mut all = journal.lock().unwrap();
+                    all.receipts.extend(news.receipts);
+                    all.notes.extend(news.notes);
+                }),
+            },
+        );
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
         Self { server, redis, webhooks: Some(webhooks.unwrap()), metrics, heard, http, _folder: folder }
     }

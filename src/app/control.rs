@@ -78,8 +78,7 @@ pub(super) struct Control {
     pub(super) link: Link,
     pub(super) shards: Vec<ShardHandle>,
     pub(super) reports: UnboundedReceiver<Report>,
-    pub(super) table: std::sync::Arc<ErrorTable>,
-    /// What webhooks go by.
+    /// What Meta and people mean; webhooks hear of it when it changes.
     pub(super) meaning: watch::Sender<Meaning>,
     pub(super) metrics: std::sync::Arc<Metrics>,
     /// Told whenever something was announced.
@@ -406,6 +405,10 @@ impl Control {
             self.tell(shard, Event::Input(Input::DropLane(id)));
         }
         true
+    }
+
+    fn table(&self) -> std::sync::Arc<ErrorTable> {
+        self.meaning.borrow().table.clone()
     }
 
     /// Gives a lane that is at rest another number.

@@ -26,7 +26,7 @@ use crate::clock;
 use crate::cloud::endpoint::{Endpoint, EndpointError};
 use crate::config::calendars::CalendarsError;
 use crate::config::{Config, LoadOptions};
-use crate::http::webhooks::{Meaning, Webhooks, WebhooksStart};
+use crate::http::webhooks::{Bound, Meaning, Webhooks, WebhooksStart};
 use crate::http::{self, HttpError, HttpState, Readiness};
 use crate::journal::{self, Journal, JournalError, Keeper};
 use crate::limits;
@@ -118,14 +118,16 @@ async fn serve(config: Config, source: LoadOptions) -> Result<(), ServeError> {
     let too_large = SignalKind::from_raw(nix::sys::signal::Signal::SIGXFSZ as i32);
     let _too_large = signal(too_large).map_err(|source| system("SIGXFSZ", source))?;
     let endpoint = Endpoint::new(&config.cloud)?;
-    let table = error_table(&config)?;
-    // Before anything is joined or opened: with words that cannot be read it does not start at all.
-    stop_words(&config)?;
-    // Before anything is joined, too: whoever cannot listen must take no number from those who can.
-    let listener = http::bind(config.http.listen).await?;
-    if let Some(address) = config.webhooks.listen {
-        http::can_take_webhooks(address)?;
-    }
+    // Before anything is joined or opened: with words that cannot be read it does not start at all, and whoever cannot listen
+    // must take no number from those who can.
+    let meaning = Meaning {
+        table: Arc::new(error_table(&config)?.scaled(config.time_scale)),
+        words: Arc::new(stop_words(&config)?),
+    };
+    let ports = Ports {
+        http: http::bind(config.http.listen).await?,
+        webhooks: config.webhooks.listen.map(Bound::open).transpose()?,
+    };
     let mut store = Store::open(&config).await?;
     let guard = guard(&mut store, &config).await?;
     // In the name of a dead process, so before anything is ours; and before a keeper compresses its files.
@@ -151,8 +153,7 @@ async fn serve(config: Config, source: LoadOptions) -> Result<(), ServeError> {
     let retention = Retention::start(&config, ways, store.installation.clone())
         .map_err(|source| system("the retention's thread", source))?;
     let mut serving =
-        Serving::start(config, (endpoint, table, reloader, listener), (store, guard), joined, journal)
-            .await?;
+        Serving::start(config, (endpoint, meaning, reloader, ports), (store, guard), joined, journal).await?;
     let outcome = tokio::select! {
         ended = serving.control.run() => ended.map_err(ServeError::from),
         () = either(&mut terminate, &mut interrupt) => Ok(()),
@@ -231,13 +232,12 @@ struct Serving {
 impl Serving {
     async fn start(
         config: Config,
-        (endpoint, table, reloader, listener): (Endpoint, ErrorTable, Reloader, TcpListener),
+        (endpoint, meaning, reloader, ports): (Endpoint, Meaning, Reloader, Ports),
         (mut store, guard): (Store, Arc<Guard>),
         (ownership, news): (Rc<Ownership>, UnboundedReceiver<News>),
         journal: Option<(Keeper, journal::Place)>,
     ) -> Result<Self, ServeError> {
         let metrics = Metrics::new();
-        let table = Arc::new(table.scaled(config.time_scale));
         let (reports, incoming) = mpsc::unbounded_channel();
         let hours = HoursBook::new()?;
         let (keeper, place) = journal.unzip();
@@ -248,18 +248,18 @@ impl Serving {
         let journal = place.as_ref();
         let common =
             Common { endpoint: &endpoint, store: &store, redis: &senders, token, journal, stops: &stops };
-        let shards = shards(&config, &common, &table, &metrics, &reports)?;
+        let shards = shards(&config, &common, &meaning.table, &metrics, &reports)?;
         ownership.attach(shards.iter().map(|shard| shard.events.clone()).collect());
         stops.attach(shards.iter().map(|shard| shard.events.clone()).collect());
         let remembering = store.client.clone().remembering(config.redis.replay_window);
         let link = Link::new(remembering, store.timeouts, |_| ());
         let announced = Rc::new(Notify::new());
         let readiness = Readiness::starting(READY_PART);
-        let http = listener.local_addr().map_err(|source| system("http.listen", source))?;
+        let http = ports.http.local_addr().map_err(|source| system("http.listen", source))?;
         tracing::info!(%http, "listening");
         let shown = HttpState { metrics: metrics.clone(), readiness: readiness.clone() };
         let mut helpers = vec![tokio::task::spawn_local(async move {
-            if let Err(error) = http::serve(listener, shown, std::future::pending()).await {
+            if let Err(error) = http::serve(ports.http, shown, std::future::pending()).await {
                 tracing::error!(%error, "metrics cannot be read any more");
             }
         })];
@@ -272,8 +272,8 @@ impl Serving {
             announced.clone(),
             ownership.clone(),
         )));
-        let (meaning, heard) = watch::channel(meaning(&config, &table)?);
-        let webhooks = webhooks(&config, &common, heard, &metrics)?;
+        let (meaning, heard) = watch::channel(meaning);
+        let webhooks = webhooks((&config, ports.webhooks), &common, heard, &metrics)?;
         let watcher = store.server.take().map(watch);
         let control = Control {
             ownership: ownership.clone(),
@@ -283,7 +283,6 @@ impl Serving {
             link,
             shards,
             reports: incoming,
-            table,
             meaning,
             metrics,
             announced,
@@ -315,6 +314,12 @@ impl Serving {
         }
         Ok(store.close().await?)
     }
+}
+
+/// Where others reach this process.
+struct Ports {
+    http: TcpListener,
+    webhooks: Option<Bound>,
 }
 
 /// What all shards have in common.
@@ -362,22 +367,17 @@ fn shards(
     (0..config.sender.shards.max(1)).map(start).collect()
 }
 
-fn meaning(config: &Config, table: &Arc<ErrorTable>) -> Result<Meaning, ServeError> {
-    Ok(Meaning { table: table.clone(), words: Arc::new(stop_words(config)?) })
-}
-
 /// Takes webhooks, if the configuration says where.
 fn webhooks(
-    config: &Config,
+    (config, bound): (&Config, Option<Bound>),
     &Common { store, redis, journal, stops, .. }: &Common<'_>,
     meaning: watch::Receiver<Meaning>,
     metrics: &Arc<Metrics>,
 ) -> Result<Option<Webhooks>, ServeError> {
-    let (Some(listen), Some(verify_token)) = (config.webhooks.listen, &config.webhooks.verify_token) else {
+    let (Some(bound), Some(verify_token)) = (bound, &config.webhooks.verify_token) else {
         return Ok(None);
     };
-    let webhooks = Webhooks::start(WebhooksStart {
-        listen,
+    let start = WebhooksStart {
         verify_token: verify_token.clone(),
         accounts: config.accounts.clone(),
         numbers: config.numbers.clone(),
@@ -389,7 +389,8 @@ fn webhooks(
         time_scale: config.time_scale,
         metrics: metrics.clone(),
         sink: receipts::sink(journal, metrics.webhooks()),
-    })?;
+    };
+    let webhooks = Webhooks::start(bound, start)?;
     tracing::info!(address = %webhooks.address, "taking webhooks");
     Ok(Some(webhooks))
 }

@@ -19,7 +19,7 @@ mod stops;
 mod times;
 
 use std::error::Error as _;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -95,8 +95,6 @@ pub struct Meaning {
 
 /// Everything that webhooks are started with.
 pub struct WebhooksStart {
-    /// Where to listen.
-    pub listen: SocketAddr,
     /// What the handshake must say.
     pub verify_token: Secret,
     /// Accounts, with the secrets of their apps.
@@ -121,6 +119,13 @@ pub struct WebhooksStart {
     pub sink: Sink,
 }
 
+/// A port that is open for webhooks, whose connections wait until they are taken.
+#[derive(Debug)]
+pub struct Bound {
+    address: SocketAddr,
+    listener: TcpListener,
+}
+
 /// Running webhooks.
 #[derive(Debug)]
 pub struct Webhooks {
@@ -141,16 +146,27 @@ struct Door {
     metrics: WebhookMetrics,
 }
 
-impl Webhooks {
-    /// Listens, and takes webhooks on a thread of its own.
+impl Bound {
+    /// Opens it; port 0 picks a free one.
     ///
     /// # Errors
-    /// If the address is taken or not of this machine, or the system refuses a thread.
-    pub fn start(start: WebhooksStart) -> Result<Self, HttpError> {
-        let failed = |source| HttpError::Webhooks { address: start.listen, source };
-        let listener = std::net::TcpListener::bind(start.listen).map_err(failed)?;
-        listener.set_nonblocking(true).map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
+    /// If the address is taken or not of this machine.
+    pub fn open(address: SocketAddr) -> Result<Self, HttpError> {
+        let opened = TcpListener::bind(address).and_then(|listener| {
+            listener.set_nonblocking(true)?;
+            Ok(Self { address: listener.local_addr()?, listener })
+        });
+        opened.map_err(|source| HttpError::Webhooks { address, source })
+    }
+}
+
+impl Webhooks {
+    /// Takes webhooks on a thread of its own.
+    ///
+    /// # Errors
+    /// If the system refuses a thread.
+    pub fn start(Bound { address, listener }: Bound, start: WebhooksStart) -> Result<Self, HttpError> {
+        let failed = |source| HttpError::Webhooks { address, source };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
         let stop = Arc::new(Notify::new());
         let told = stop.clone();
@@ -162,7 +178,7 @@ impl Webhooks {
             });
         };
         let named = std::thread::Builder::new().name("webhooks".to_owned());
-        let thread = named.spawn(run).map_err(|source| HttpError::Webhooks { address, source })?;
+        let thread = named.spawn(run).map_err(failed)?;
         Ok(Self { address, stop, thread })
     }
 
@@ -175,7 +191,7 @@ impl Webhooks {
 
 async fn serve(
     start: WebhooksStart,
-    listener: std::net::TcpListener,
+    listener: TcpListener,
     address: SocketAddr,
     stop: Arc<Notify>,
 ) -> std::io::Result<()> {
@@ -315,6 +331,6 @@ async fn drain(body: Body) {
 
 impl std::fmt::Debug for WebhooksStart {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("WebhooksStart").field("listen", &self.listen).finish_non_exhaustive()
+        f.debug_struct("WebhooksStart").field("installation", &self.installation).finish_non_exhaustive()
     }
 }

@@ -309,7 +309,8 @@ impl Control {
         if record.state != State::InDoubt {
             return None;
         }
-        let row = self.table.reason(record.reason).filter(|row| row.kind == Kind::Doubtful);
+        let table = self.table();
+        let row = table.reason(record.reason).filter(|row| row.kind == Kind::Doubtful);
         let sendable =
             rules.sendable && record.attempt < rules.max_attempts && record.generation < GENERATION_MAX;
         let doubtful = row.and_then(|row| row.wait).map(|wait| wait.min);

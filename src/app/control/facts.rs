@@ -155,7 +155,7 @@ impl Control {
                 let verdict = Verdict {
                     kind: Kind::Halt,
                     scope: VerdictScope::Number,
-                    reason: self.table.code(code).map_or(0, |row| row.reason),
+                    reason: self.table().code(code).map_or(0, |row| row.reason),
                     code: Some(code),
                     not_own: false,
                     slows: false,

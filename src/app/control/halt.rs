@@ -21,7 +21,8 @@ impl Control {
             VerdictScope::Portfolio | VerdictScope::App => Scope::App,
             VerdictScope::Person | VerdictScope::Pair | VerdictScope::Number => Scope::Number(number),
         };
-        let row = self.table.reason(verdict.reason);
+        let table = self.table();
+        let row = table.reason(verdict.reason);
         let (meaning, action) =
             row.map(|row| (row.meaning.as_str(), row.action.as_str())).unwrap_or_default();
         tracing::error!(%scope, code = verdict.code, meaning, action, "halted until an operator resumes it");

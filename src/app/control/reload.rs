@@ -132,11 +132,11 @@ impl Control {
         self.config.portfolios = config.portfolios;
         self.config.cloud.errors_file = config.cloud.errors_file;
         self.config.stops.words_file = config.stops.words_file;
-        self.table = Arc::new(table.scaled(self.config.time_scale));
-        self.meaning.send_replace(Meaning { table: self.table.clone(), words: Arc::new(words) });
+        let table = Arc::new(table.scaled(self.config.time_scale));
         for shard in 0..self.shards.len() {
-            self.tell(shard, Event::Table(self.table.clone()));
+            self.tell(shard, Event::Table(table.clone()));
         }
+        self.meaning.send_replace(Meaning { table, words: Arc::new(words) });
         let kept = |number: &NumberConfig| self.config.numbers.iter().any(|one| one.id == number.id);
         let gone: Vec<NumberConfig> = before.iter().filter(|one| !kept(one)).cloned().collect();
         gone.iter().for_each(|number| self.retire(number));
