@@ -58,18 +58,17 @@ async fn find_and_release(store: &mut Store, config: &Config) -> Result<u64, Unb
     let installation = &store.installation.name;
     let Some(witness) = Witness::find(&config.journal.dir, installation)? else { return Ok(0) };
     let redis = &mut store.connection;
-    let Some((mut claims, mut requests)) = claimed_by(redis, &witness.started.run).await? else {
+    let run = &witness.started.run;
+    let (mut claims, mut requests) = claimed_by(redis, run).await?;
+    if claims.is_empty() {
         return Ok(0);
-    };
+    }
     let grace = owner::grace_left(redis, config.ownership.lease).await?;
-    if !claims.is_empty() && !grace.is_zero() {
+    if !grace.is_zero() {
         // Who has had a lane since may have claims in it that this Redis forgot, under the same generations.
         tracing::info!(?grace, "others may have to say what redis forgot");
         tokio::time::sleep(grace).await;
-        (claims, requests) = claimed_by(redis, &witness.started.run).await?.unwrap_or_default();
-    }
-    if claims.is_empty() {
-        return Ok(0);
+        (claims, requests) = claimed_by(redis, run).await?;
     }
     let mut by_lane: BTreeMap<LaneId, Vec<(u32, u8)>> = BTreeMap::new();
     for (message, generation) in witness.never_begun(installation, claims)? {
@@ -92,8 +91,8 @@ async fn find_and_release(store: &mut Store, config: &Config) -> Result<u64, Unb
     Ok(released)
 }
 
-/// What a run has claimed, and token and last request of each lane; None: too much to be believed.
-async fn claimed_by(redis: &mut Connection, run: &str) -> Result<Option<(Claimed, Requests)>, QueueError> {
+/// What a run has claimed, and token and last request of each lane. Nothing, if it is too much to be believed.
+async fn claimed_by(redis: &mut Connection, run: &str) -> Result<(Claimed, Requests), QueueError> {
     let seqs: Vec<_> = campaigns::list(redis).await?.into_iter().map(|(seq, _)| seq).collect();
     let (mut claims, mut requests) = (Claimed::new(), Requests::new());
     for record in campaigns::read_all(redis, &seqs).await? {
@@ -106,9 +105,9 @@ async fn claimed_by(redis: &mut Connection, run: &str) -> Result<Option<(Claimed
             let one = |(index, generation)| (MessageId { lane: id, index }, generation);
             claims.extend(claimed.sending.into_iter().map(one));
             if claims.len() > CLAIMS_MAX {
-                return Ok(None);
+                return Ok(Default::default());
             }
         }
     }
-    Ok(Some((claims, requests)))
+    Ok((claims, requests))
 }

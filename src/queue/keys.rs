@@ -2,7 +2,7 @@
 //!
 //! | key | type | holds |
 //! |---|---|---|
-//! | `ct:{c.l}:meta` | hash | `n` messages, `next` first index never claimed, `tok` token, `req` last request, `ask` its fresh range, `tag` last load tag, `tagr` its answer, `num` number, `cls` class, `s<state>`, `r<state>.<reason>`, `f<receipt flag>` and `dup` counters |
+//! | `ct:{c.l}:meta` | hash | `n` messages, `next` first index never claimed, `tok` token, `by` the run that has it, `part` if something sending may be another run's, `said` newest token that anybody said after a failover, `req` last request, `ask` its fresh range, `tag` last load tag, `tagr` its answer, `num` number, `cls` class, `s<state>`, `r<state>.<reason>`, `f<receipt flag>` and `dup` counters |
 //! | `ct:{c.l}:log` | stream | entry `<first index + 1>-0` → chunk |
 //! | `ct:{c.l}:state` | string | four bytes per message |
 //! | `ct:{c.l}:retry` | zset | index → due wall ms |

@@ -301,7 +301,7 @@ impl Inner {
                     written,
                     homeless,
                     missing,
-                    "redis is another one or began anew; its last seconds are written again"
+                    "redis is another one or began anew; its last seconds are written again, what changed hands in them rests for a lease"
                 );
                 self.lost.set(self.lost.get() + homeless);
                 // An answer of the old server may have come meanwhile.

@@ -231,13 +231,13 @@ mod tests {
     use super::*;
     use crate::domain::ids::CampaignSeq;
 
-    const LANE: LaneId = LaneId { campaign: CampaignSeq(1), lane: 0 };
+    pub(super) const LANE: LaneId = LaneId { campaign: CampaignSeq(1), lane: 0 };
 
-    fn at(seconds: u64) -> Mono {
+    pub(super) fn at(seconds: u64) -> Mono {
         Mono(Duration::from_secs(seconds))
     }
 
-    fn claimed(indices: std::ops::Range<u32>) -> Wrote {
+    pub(super) fn claimed(indices: std::ops::Range<u32>) -> Wrote {
         let chunks = vec![Held { first: 0, rows: 10, tail: [1; 4] }];
         Wrote::Claimed { call: (7, 1), messages: indices.map(|index| (index, 1, 0)).collect(), chunks }
     }

@@ -126,7 +126,7 @@ impl Orders {
         if clock::mono() < until {
             let ours = self.adopted.borrow().get(&id).copied();
             if ours.is_none() || lane::token(redis, id).await? != ours {
-                tracing::info!(lane = %id, "others may have to say what redis forgot of it");
+                tracing::debug!(lane = %id, "others may have to say what redis forgot of it");
                 tokio::time::sleep_until(until.to_tokio()).await;
             }
         }

@@ -3,21 +3,30 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use carteiro::clock;
 use carteiro::config::WaitFor;
-use carteiro::domain::campaign::Priority;
-use carteiro::domain::ids::{CampaignSeq, NumberId};
-use carteiro::domain::record::{Record, Settlement, State};
+use carteiro::domain::contact::ContactRules;
+use carteiro::domain::ids::CampaignSeq;
+use carteiro::domain::record::{Record, State};
 use carteiro::policy::mark::Mark;
+use carteiro::policy::shard::Input;
+use carteiro::queue::cap::ContactBook;
 use carteiro::queue::client::{Client, Promise};
+use carteiro::queue::codec::Unpacker;
 use carteiro::queue::guard::{self, Guard};
 use carteiro::queue::keys::LaneKeys;
 use carteiro::queue::lane::{Append, Appended};
 use carteiro::queue::link::{Link, LinkNews, ROLLED_BACK};
-use carteiro::queue::replay::{Chunk, Held, Move, Recent, Wrote};
-use carteiro::queue::{QueueError, agenda, campaigns, lane};
+use carteiro::queue::replay::{Chunk, Held, Wrote};
+use carteiro::queue::stops::StopList;
+use carteiro::queue::{QueueError, campaigns, lane};
+use carteiro::sender::chunks::Chunks;
+use carteiro::sender::contacts::Contacts;
+use carteiro::sender::orders::Orders;
+use carteiro::sender::stops::Stops;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use redis::AsyncCommands;
@@ -230,131 +239,40 @@ async fn what_redis_forgot_is_written_again_by_one_who_has_nothing_more_to_ask()
 }
 
 #[tokio::test]
-async fn what_the_next_owner_claimed_again_is_not_given_back_by_the_one_before() {
-    for the_next_says_first in [true, false] {
+async fn a_lane_that_redis_knows_as_ours_goes_on_and_another_waits_until_others_have_spoken() {
+    // Long enough to be noticed where nothing is to be waited for.
+    for (adoption_is_forgotten, grace) in [(false, 10 * PATIENCE), (true, Duration::from_millis(300))] {
         let mut lab = Lab::start().await;
         lab.lane(id(0), 10).await;
-        // All that Redis has: the first owner claims. That it gave back, and that the next one adopted and claimed, is forgotten.
-        lane::claim(&mut lab.redis, id(0), (1, 1), NOW_MS, (1, 0)).await.unwrap();
-        let claimed =
-            |token| Wrote::Claimed { call: (token, 1), messages: vec![(0, 1, 0)], chunks: Vec::new() };
-        let released = Wrote::Released { token: 1, request: 2, messages: vec![(0, 1)] };
-        let recent = |all: Vec<Wrote>| {
-            let mut recent = Recent::new(Duration::from_secs(60));
-            all.into_iter().for_each(|wrote| recent.push(clock::mono(), id(0), wrote));
-            recent
+        let run = async {
+            let before = dump(&mut lab).await;
+            let client = lab.client.clone().remembering(Duration::from_secs(60));
+            let link = Link::new(client, timeouts(), |_| ());
+            let rules = ContactRules {
+                per_day: None,
+                per_week: None,
+                gap: Duration::ZERO,
+                day: Duration::from_secs(86_400),
+                pair: Duration::ZERO,
+            };
+            let limits = (
+                Stops::new(Arc::new(StopList::new((1, 2), 0))),
+                Contacts::new(Arc::new(ContactBook::new(rules))),
+            );
+            let (chunks, unpacker) = (Rc::new(Chunks::new(4)), Unpacker::new().unwrap());
+            let orders = Orders::new(link.clone(), chunks, unpacker, (5, grace), limits);
+            let adopted = |input| matches!(input, Input::Adopted(_, Some(_)));
+            assert!(adopted(orders.adopt(id(0), false).await));
+            assert_eq!(link.another_at(), None);
+            let then = if adoption_is_forgotten { before } else { dump(&mut lab).await };
+            forget(&mut lab, &then).await;
+            orders.set_token(6);
+            assert!(adopted(orders.adopt(id(0), false).await));
+            let waited = clock::mono().since(link.another_at().unwrap());
+            assert!(!adoption_is_forgotten || waited >= grace, "{waited:?}");
         };
-        let mut both = vec![recent(vec![claimed(5)]), recent(vec![claimed(1), released])];
-        if !the_next_says_first {
-            both.reverse();
-        }
-        for one in &both {
-            one.again().replay(&mut lab.redis, NOW_MS).await.unwrap();
-        }
-        let after = stored(&mut lab.redis, id(0)).await;
-        assert_eq!((after.records[0].state, after.records[0].generation), (State::Sending, 1));
-        assert!(after.retry.is_empty(), "nobody may claim it beside the one who sends it");
+        tokio::time::timeout(PATIENCE, tokio::task::LocalSet::new().run_until(run)).await.unwrap();
     }
-}
-
-#[tokio::test]
-async fn a_claim_that_was_given_back_stays_so_although_its_owner_has_not_heard_of_it() {
-    let mut lab = Lab::start().await;
-    lab.lane(id(0), 10).await;
-    lane::claim(&mut lab.redis, id(0), (1, 1), NOW_MS, (1, 0)).await.unwrap();
-    lane::release(&mut lab.redis, id(0), (1, 2), NOW_MS, &mut [(0, 1)]).await.unwrap();
-    let said = async |lab: &mut Lab, request| {
-        let mut recent = Recent::new(Duration::from_secs(60));
-        let claimed = Wrote::Claimed { call: (1, request), messages: vec![(0, 1, 0)], chunks: Vec::new() };
-        recent.push(clock::mono(), id(0), claimed);
-        recent.again().replay(&mut lab.redis, NOW_MS).await.unwrap().written
-    };
-    assert_eq!(said(&mut lab, 1).await, 0, "Redis heard the claim, and more");
-    assert_eq!(stored(&mut lab.redis, id(0)).await.records[0].state, State::Queued);
-    assert_eq!(said(&mut lab, 3).await, 1, "it has forgotten a later claim");
-    assert_eq!(stored(&mut lab.redis, id(0)).await.records[0].state, State::Sending);
-}
-
-#[tokio::test]
-async fn a_lane_whose_move_was_forgotten_is_moved_again_unless_it_went_elsewhere() {
-    let mut lab = Lab::start().await;
-    lab.lane(id(0), 10).await;
-    lab.lane(id(1), 10).await;
-    let named = |name: &str| NumberId::from(name);
-    let order = |to: &str| Move { from: number(), to: named(to), priority: Priority::High };
-    let mut recent = Recent::new(Duration::from_secs(60));
-    for lane in 0..3 {
-        recent.push(clock::mono(), id(lane), Wrote::Moved(order("healthy")));
-    }
-    let ways = (&number(), &named("third"));
-    agenda::reassign(&mut lab.redis, id(1), ways, Priority::High).await.unwrap();
-    for _ in 0..2 {
-        let replayed = recent.again().replay(&mut lab.redis, NOW_MS).await.unwrap();
-        assert_eq!(replayed.missing, 1, "of one lane nothing is there yet");
-    }
-    let counters = lane::counters(&mut lab.redis, &[id(0), id(1)]).await.unwrap();
-    let numbers: Vec<_> = counters.into_iter().map(|lane| lane.number).collect();
-    assert_eq!(numbers, [Some(named("healthy")), Some(named("third"))]);
-    assert_eq!(agenda::read(&mut lab.redis, &named("healthy")).await.unwrap(), [id(0)]);
-}
-
-#[tokio::test]
-async fn another_chunk_in_the_same_place_is_left_alone() {
-    let mut lab = Lab::start().await;
-    lab.lane(id(0), 10).await;
-    let mut recent = Recent::new(Duration::from_secs(5));
-    let held = |tail: &[u8; 4]| Held { first: 0, rows: 10, tail: *tail };
-    let claimed = |tail| Wrote::Claimed {
-        call: (1, 1),
-        messages: vec![(2, 1, 0), (4, 1, 0)],
-        chunks: vec![held(tail)],
-    };
-    recent.push(clock::mono(), id(0), claimed(b"????"));
-    let replayed = recent.again().replay(&mut lab.redis, NOW_MS).await.unwrap();
-    assert_eq!((replayed.written, replayed.homeless), (0, 2));
-    assert_eq!(stored(&mut lab.redis, id(0)).await.next, 0);
-    // Of another owner nobody waits for the end.
-    lane::adopt(&mut lab.redis, id(0), 2, true).await.unwrap();
-    recent.push(clock::mono(), id(0), claimed(b"0..10"[1..].try_into().unwrap()));
-    let replayed = recent.again().replay(&mut lab.redis, NOW_MS).await.unwrap();
-    assert_eq!((replayed.written, replayed.homeless), (2, 0));
-    let stored = stored(&mut lab.redis, id(0)).await;
-    assert_eq!((stored.records[2].state, stored.next), (State::InDoubt, 5));
-    assert_eq!(stored.retry.keys().copied().collect::<Vec<_>>(), [0, 1, 3], "none is passed over");
-}
-
-#[tokio::test]
-async fn what_was_tried_and_then_given_back_is_claimed_again_wherever_redis_stands() {
-    let mut lab = Lab::start().await;
-    lab.lane(id(0), 10).await;
-    // 0: forgotten wholly. 1: forgotten since its first claim. 2: that it was given back is forgotten.
-    lane::claim(&mut lab.redis, id(0), (1, 1), NOW_MS, (3, 0)).await.unwrap();
-    let waiting = |index| Settlement { due_ms: NOW_MS, ..settlement(index, 1, State::Waiting) };
-    lane::settle(&mut lab.redis, id(0), &mut [waiting(2)]).await.unwrap();
-    lane::claim(&mut lab.redis, id(0), (1, 2), NOW_MS, (0, 1)).await.unwrap();
-    let before = stored(&mut lab.redis, id(0)).await.records;
-    assert_eq!((before[1].generation, before[2].generation), (1, 2));
-    let redis = &mut lab.redis;
-    let () = redis.setrange(LaneKeys::new(id(0)).state, 0, [0u8; 4].as_slice()).await.unwrap();
-    let () = redis.hincr(LaneKeys::new(id(0)).meta, "s1", -1).await.unwrap();
-    let mut recent = Recent::new(Duration::from_secs(60));
-    let mut say = |wrote| recent.push(clock::mono(), id(0), wrote);
-    let claimed = |messages| Wrote::Claimed { call: (1, 2), messages, chunks: Vec::new() };
-    say(claimed(vec![(0, 1, 0), (1, 1, 0), (2, 1, 0)]));
-    say(Wrote::Settled((0..3).map(waiting).collect()));
-    say(claimed(vec![(0, 2, 1), (1, 2, 1), (2, 2, 1)]));
-    say(Wrote::Released { token: 1, request: 3, messages: vec![(0, 2), (1, 2), (2, 2)] });
-    let replayed = recent.again().replay(&mut lab.redis, NOW_MS).await.unwrap();
-    assert_eq!((replayed.written, replayed.missing), (3, 0));
-    let after = stored(&mut lab.redis, id(0)).await;
-    for record in &after.records[..3] {
-        assert_eq!((record.state, record.generation, record.attempt), (State::Queued, 1, 1));
-    }
-    assert_eq!(after.retry.keys().copied().collect::<Vec<_>>(), [0, 1, 2], "all are due");
-    // Nothing is said twice, and what came after it stays.
-    assert_eq!(recent.again().replay(&mut lab.redis, NOW_MS).await.unwrap().written, 0);
-    lane::claim(&mut lab.redis, id(0), (1, 4), NOW_MS, (0, 3)).await.unwrap();
-    assert_eq!(recent.again().replay(&mut lab.redis, NOW_MS).await.unwrap().written, 0);
 }
 
 #[tokio::test]

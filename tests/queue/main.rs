@@ -21,6 +21,7 @@ mod own_model;
 mod own_walk;
 mod owning;
 mod receipts;
+mod replay;
 #[path = "../support/servers.rs"]
 mod servers;
 mod several;

@@ -72,7 +72,8 @@ pub struct Replayed {
     pub written: u64,
     /// Messages in whose place the log holds another chunk; rows of chunks that are there in part.
     pub homeless: u64,
-    /// Messages whose lane ends before their chunk, and receipts of such: whoever loaded it may put it there again.
+    /// Messages whose lane ends before their chunk, receipts of such, and moves of lanes that are not there: whoever loaded
+    /// them may put them there again.
     pub missing: u64,
 }
 
@@ -297,20 +298,8 @@ async fn write(connection: &mut Connection, batch: &Batch, now_ms: u64) -> Resul
 #[cfg(test)]
 mod tests {
     use super::super::Recent;
+    use super::super::tests::{LANE, at, claimed};
     use super::*;
-    use crate::clock::Mono;
-    use crate::domain::ids::CampaignSeq;
-
-    const LANE: LaneId = LaneId { campaign: CampaignSeq(1), lane: 0 };
-
-    fn at(seconds: u64) -> Mono {
-        Mono(Duration::from_secs(seconds))
-    }
-
-    fn claimed(indices: std::ops::Range<u32>) -> Wrote {
-        let chunks = vec![Held { first: 0, rows: 10, tail: [1; 4] }];
-        Wrote::Claimed { call: (7, 1), messages: indices.map(|index| (index, 1, 0)).collect(), chunks }
-    }
 
     #[test]
     fn the_last_word_on_each_message_counts() {
