@@ -125,6 +125,17 @@ fn a_torn_end_is_cut_off_wherever_it_is_torn() {
 }
 
 #[test]
+fn what_another_process_left_stays_as_it_is_for_a_while() {
+    let dir = tempfile::tempdir().unwrap();
+    Journal::open(&place(dir.path()), "shard0").append(&[begun(1, 1_000)]).unwrap();
+    drop(Keeper::start(dir.path(), Duration::from_secs(86_400)).unwrap());
+    let files = reader::files(dir.path()).unwrap();
+    assert!(files.len() == 1 && files[0].to_string_lossy().ends_with(".ctj"), "{files:?}");
+    sweep(dir.path(), Duration::from_secs(86_400));
+    assert!(reader::files(dir.path()).unwrap()[0].to_string_lossy().ends_with(".ctj.zst"));
+}
+
+#[test]
 fn a_file_that_is_full_is_followed_by_the_next_and_all_are_read_in_order() {
     let dir = tempfile::tempdir().unwrap();
     let keeper = Keeper::start(dir.path(), Duration::from_secs(86_400)).unwrap();
