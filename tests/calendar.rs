@@ -431,6 +431,11 @@ fn a_pretended_clock_and_a_campaign_without_hours_are_refused() {
         (&"never_open".into(), &"calendar.hours".into()),
         "{error}"
     );
+    // Its own hours in Brasília fall where its creditor's are closed.
+    place.write("hours.toml", &format!("hours = \"sun 08:00-12:00\"\n{}", place::CAMPAIGN));
+    let kept = ["--set", "calendar.enforce=true", "campaign", "create", "hours.toml"];
+    let error = place.error(&kept, 2);
+    assert_eq!(error["code"], "never_open", "{error}");
     place.write("end.toml", &format!("valid_until = \"2026-12-01\"\n{}", place::CAMPAIGN));
     let error = place.error(&["campaign", "create", "end.toml"], 2);
     assert_eq!((&error["field"], &error["line"]), (&"valid_until".into(), &1.into()), "{error}");

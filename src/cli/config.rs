@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::Global;
+use super::campaign::hours;
 use super::context::load_config;
 use super::exit::{CliError, Exit};
 use super::output::{Output, Paint, counted};
@@ -152,12 +153,17 @@ pub fn check_campaign(campaign: &Campaign, config: &Config) -> Result<(), CliErr
 /// Whether a campaign's hours leave it a time to send.
 fn check_hours(campaign: &Campaign, config: &Config) -> Result<(), CliError> {
     let rules = calendars::builtin()?;
-    let calendar = Calendar::new(&rules, &config.creditor_hours(&campaign.account), &campaign.calendar);
+    // Where calendars are not kept, only a campaign's own hours in Brasília count, which always leave some.
+    let calendar = if config.calendar.enforce {
+        hours::calendar(&rules, campaign, config)
+    } else {
+        Calendar::new(&rules, &config.creditor_hours(&campaign.account), &campaign.calendar)
+    };
     let never = rules.never_open(&calendar, to_civil(clock::wall(), config.calendar.clock_shift_ms));
     if never.len() < CalendarClass::all().len() {
         return Ok(());
     }
-    let weeks: Vec<String> = calendar.weeks().map(ToString::to_string).collect();
+    let weeks: Vec<String> = calendar.weeks().chain(calendar.fixed()).map(ToString::to_string).collect();
     let message = format!("the campaign never opens: {} leaves no hour in any state", weeks.join(" and "));
     let hint =
         "a campaign's hours narrow those of its account and of [calendar]; widen those, or correct its own";
